@@ -5,16 +5,21 @@ any time. It checks itself when it is made, so a value that exists is a value th
 
 Adding a setting is adding one field to `Config`: the option, the environment variable, the key of
 the file, the check, the help and the line in ``trio-chat config`` all come from it. Where values
-come from is the business of ``settings``; nothing here reads anything.
+come from is the business of ``sources``; nothing here reads anything.
 """
 
 import dataclasses
 import ipaddress
 import math
 from dataclasses import dataclass
-from enum import Enum
-from typing import Annotated, Final, Literal, assert_never, get_type_hints
+from typing import Final, Literal
 from urllib.parse import urlsplit
+
+from trio_chat.settings import COMMON, NO_LIMIT, ConfigError, Group, Setting, Unit, Value, setting
+
+__all__ = ["SETTINGS", "Config", "ConfigError", "HistoryKind", "Retention"]
+
+HistoryKind = Literal["memory", "sqlite", "redis"]
 
 KiB: Final = 1024
 MiB: Final = 1024 * KiB
@@ -22,377 +27,162 @@ MiB: Final = 1024 * KiB
 # RFC 6455 section 5.2: no frame can announce more, so this is "no limit" as a number.
 LARGEST_FRAME: Final = 2**63 - 1
 
-HistoryKind = Literal["memory", "sqlite", "redis"]
-Value = str | int | float | bool | tuple[str, ...] | None
-
-
-class ConfigError(Exception):
-    """A setting that won't do: which one, what was given, and what would do."""
-
-    def __init__(self, option: str, value: Value, wanted: str, *, source: str = "") -> None:
-        self.option = option
-        self.value = value
-        self.wanted = wanted
-        self.source = source
-        given = ",".join(value) if isinstance(value, tuple) else value
-        where = f" (from {source})" if source else ""
-        super().__init__(f"{option}: {given!r}{where} won't do; it takes {wanted}")
-
-
-class Unit(Enum):
-    """What a setting is counted in, and so how it is written down."""
-
-    TEXT = "text"
-    LIST = "a list"
-    SWITCH = "on or off"
-    NUMBER = "a whole number"
-    CHARACTERS = "a whole number of characters"
-    BYTES = "a size such as 65536, 64KiB or 1MiB"
-    RATE = "a number per second"
-    SECONDS = "a time such as 10, 1.5s, 500ms, 5m or 24h"
-
-
-class Group(Enum):
-    """Under which heading the long help shows a setting."""
-
-    LISTEN = "where to listen and whom to trust"
-    TALK = "what one connection may send"
-    CROWD = "how many there may be"
-    KEEP = "what a room remembers"
-    QUEUE = "what may wait in memory"
-    TIME = "how long to wait for a peer"
-    END = "how to stop"
-    LOG = "how to run and what to tell"
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What is known of a setting besides its value: enough to read it, check it and explain it."""
-
-    help: str
-    group: Group
-    unit: Unit
-    least: float = 0
-    most: float = math.inf
-    zero: str = ""  # What 0 means, where that is not simply none.
-    auto: str = ""  # What stands in for None, where the default follows from other settings.
-    choices: tuple[str, ...] = ()
-    common: Literal["common", "rare"] = "rare"  # The short help shows the common ones.
-
-    @property
-    def wanted(self) -> str:
-        """Say in words what would do."""
-        if self.choices:
-            return " or ".join(self.choices)
-        words = self.unit.value
-        if self.most != math.inf:
-            words += f" from {self.least:g} to {self.most:g}"
-        elif self.least > 0:
-            words += f", at least {self.least:g}"
-        return f"{words}; 0 means {self.zero}" if self.zero else words
-
-    def allows(self, value: Value) -> bool:
-        """Tell whether `value` has the right type and lies within the bounds."""
-        if value is None:
-            return bool(self.auto)
-        match self.unit:
-            case Unit.TEXT:
-                return isinstance(value, str) and (not self.choices or value in self.choices)
-            case Unit.LIST:
-                return isinstance(value, tuple)
-            case Unit.SWITCH:
-                return isinstance(value, bool)
-            case Unit.RATE | Unit.SECONDS:
-                return isinstance(value, int | float) and self._in_bounds(value)
-            case Unit.NUMBER | Unit.CHARACTERS | Unit.BYTES:
-                return isinstance(value, int) and self._in_bounds(value)
-            case _:
-                assert_never(self.unit)
-
-    def _in_bounds(self, number: float) -> bool:
-        # To Python True is 1, but `max-message = true` is a slip. NaN is in no bounds.
-        return not isinstance(number, bool) and self.least <= number <= self.most
-
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How much of its past a room keeps; 0 means no limit, and an age of ``inf`` too."""
+    """How much of its past a room keeps; 0 means no limit, and so does an age of ``inf``."""
 
     messages: int
     bytes: int
     age: float  # Seconds.
 
 
-# PROTOCOL: memory is what the process pays for, so it is bounded in every way; disks are cheap.
-_RETENTION: Final[dict[HistoryKind, Retention]] = {
-    "memory": Retention(1_000, 1 * MiB, 24 * 3600.0),
-    "redis": Retention(10_000, 0, math.inf),
-    "sqlite": Retention(1_000_000, 0, math.inf),
+# Memory is what the process pays for, so it is bounded in every way; disks are cheap.
+RETENTION: Final[dict[HistoryKind, Retention]] = {
+    "memory": Retention(messages=1_000, bytes=1 * MiB, age=24 * 3600.0),
+    "redis": Retention(messages=10_000, bytes=0, age=math.inf),
+    "sqlite": Retention(messages=1_000_000, bytes=0, age=math.inf),
 }
 
-# Short names, so that a setting stays a line or three in the table below.
-_TEXT, _LIST, _SWITCH = Unit.TEXT, Unit.LIST, Unit.SWITCH
-_NUMBER, _BYTES, _CHARACTERS = Unit.NUMBER, Unit.BYTES, Unit.CHARACTERS
-_SECONDS, _RATE = Unit.SECONDS, Unit.RATE
-_LISTEN, _TALK, _CROWD, _KEEP = Group.LISTEN, Group.TALK, Group.CROWD, Group.KEEP
-_QUEUE, _TIME, _END, _LOG = Group.QUEUE, Group.TIME, Group.END, Group.LOG
-_FREE: Final = "no limit"
+# The words of the table below: units, headings, and what 0 or nothing stands for.
+TEXT, LIST, SWITCH, NUMBER, CHARACTERS, BYTES, RATE, SECONDS = Unit
+LISTEN, TALK, CROWD, KEEP, QUEUE, WAIT, RUN = Group
+FREE: Final = NO_LIMIT
+_BY_LENGTH: Final = "by --max-message"
+_BY_HISTORY: Final = "by --history"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """All settings. Times are seconds, sizes bytes or characters; for a time, 0 is kept as ``inf``.
+    """All settings. Times are seconds; one for which 0 means "no limit" is ``inf`` here then.
 
     Raises:
         ConfigError: a value is of the wrong type, out of bounds, or can't be read.
     """
 
-    host: Annotated[str, Setting("address to listen on", _LISTEN, _TEXT, common="common")] = (
-        "127.0.0.1"
+    # Where to listen, and whom to trust.
+    host: str = setting("127.0.0.1", TEXT, "address to listen on", LISTEN, COMMON)
+    port: int = setting(
+        8000, NUMBER, "port to listen on", LISTEN, COMMON, most=65535, zero="a free one"
     )
-    port: Annotated[
-        int,
-        Setting(
-            "port to listen on", _LISTEN, _NUMBER, most=65535, zero="a free one", common="common"
-        ),
-    ] = 8000
-    allow_origin: Annotated[
-        tuple[str, ...],
-        Setting(
-            "foreign origin whose pages may connect, * for all; may be given many times",
-            _LISTEN,
-            _LIST,
-            common="common",
-        ),
-    ] = ()
-    trust_proxy: Annotated[
-        tuple[str, ...],
-        Setting(
-            "proxy (address or network) whose X-Forwarded headers count; may be given many times",
-            _LISTEN,
-            _LIST,
-        ),
-    ] = ()
-    backlog: Annotated[
-        int, Setting("connections that the kernel holds for us", _LISTEN, _NUMBER, least=1)
-    ] = 2048
-    rate: Annotated[
-        float,
-        Setting("data frames a second", _TALK, _RATE, zero="no rate limiting", common="common"),
-    ] = 10.0
-    burst: Annotated[
-        int,
-        Setting(
-            "data frames at once, before the rate counts", _TALK, _NUMBER, least=1, common="common"
-        ),
-    ] = 20
-    byte_rate: Annotated[
-        int, Setting("bytes of data frames a second", _TALK, _BYTES, zero=_FREE)
-    ] = 0
-    max_message: Annotated[
-        int, Setting("length of a message", _TALK, _CHARACTERS, zero=_FREE, common="common")
-    ] = 4096
-    max_frame: Annotated[
-        int | None,
-        Setting(
-            "size of a frame, and of a message of many",
-            _TALK,
-            _BYTES,
-            zero=_FREE,
-            auto="the larger of 64KiB and 12 times --max-message and 1KiB",
-        ),
-    ] = None
-    max_fragments: Annotated[
-        int, Setting("frames that one message may come in", _TALK, _NUMBER, zero=_FREE)
-    ] = 1024
-    max_errors: Annotated[
-        int,
-        Setting(
-            "errors without one good frame between, then the connection ends",
-            _TALK,
-            _NUMBER,
-            zero=_FREE,
-        ),
-    ] = 20
-    max_head: Annotated[int, Setting("size of a request's head", _TALK, _BYTES, least=256)] = (
-        16 * KiB
+    allow_origin: tuple[str, ...] = setting(
+        (), LIST, "other origin whose pages may connect; * for all", LISTEN, COMMON
     )
-    max_connections: Annotated[
-        int, Setting("connections in all", _CROWD, _NUMBER, zero=_FREE, common="common")
-    ] = 0
-    max_per_address: Annotated[
-        int, Setting("connections from one address", _CROWD, _NUMBER, zero=_FREE, common="common")
-    ] = 0
-    max_members: Annotated[
-        int, Setting("members of one room", _CROWD, _NUMBER, zero=_FREE, common="common")
-    ] = 0
-    history: Annotated[
-        str,
-        Setting(
-            "where rooms keep their past: memory, sqlite:PATH or redis://HOST:PORT/NUMBER",
-            _KEEP,
-            _TEXT,
-            common="common",
-        ),
-    ] = "memory"
-    max_history: Annotated[
-        int, Setting("past messages that a fresh join may ask for", _KEEP, _NUMBER, zero=_FREE)
-    ] = 500
-    keep_messages: Annotated[
-        int | None,
-        Setting(
-            "messages that a room keeps",
-            _KEEP,
-            _NUMBER,
-            zero=_FREE,
-            auto="1000 in memory, 10000 in Redis, 1000000 in SQLite",
-        ),
-    ] = None
-    keep_bytes: Annotated[
-        int | None,
-        Setting(
-            "bytes that a room keeps",
-            _KEEP,
-            _BYTES,
-            zero=_FREE,
-            auto="1MiB in memory, else no limit",
-        ),
-    ] = None
-    keep_age: Annotated[
-        float | None,
-        Setting(
-            "age at which a room forgets a message",
-            _KEEP,
-            _SECONDS,
-            zero=_FREE,
-            auto="24h in memory, else no limit",
-        ),
-    ] = None
-    keep_total: Annotated[
-        int,
-        Setting(
-            "bytes that all rooms keep in memory; the longest idle is forgotten first",
-            _KEEP,
-            _BYTES,
-            zero=_FREE,
-        ),
-    ] = 64 * MiB
-    outbox: Annotated[
-        int,
-        Setting(
-            "bytes that may wait for one member before it is evicted", _QUEUE, _BYTES, zero=_FREE
-        ),
-    ] = 1 * MiB
-    outbox_blobs: Annotated[
-        int,
-        Setting(
-            "pieces that may wait for one member before it is evicted", _QUEUE, _NUMBER, least=1
-        ),
-    ] = 4096
-    outboxes: Annotated[
-        int,
-        Setting(
-            "bytes that may wait for all members; the worst laggard is evicted first",
-            _QUEUE,
-            _BYTES,
-            zero=_FREE,
-        ),
-    ] = 256 * MiB
-    inbox: Annotated[
-        int,
-        Setting(
-            "bytes that may wait for a room before its senders wait", _QUEUE, _BYTES, zero=_FREE
-        ),
-    ] = 4 * MiB
-    inbox_frames: Annotated[
-        int,
-        Setting(
-            "frames that may wait for a room before its senders wait", _QUEUE, _NUMBER, least=1
-        ),
-    ] = 1024
-    arrivals: Annotated[
-        int, Setting("connections that may wait to enter a room", _QUEUE, _NUMBER, least=1)
-    ] = 256
-    handshake_timeout: Annotated[
-        float, Setting("time for the whole head of a request", _TIME, _SECONDS, zero=_FREE)
-    ] = 10.0
-    idle_timeout: Annotated[
-        float,
-        Setting("time between two requests of a page's connection", _TIME, _SECONDS, zero=_FREE),
-    ] = 15.0
-    join_timeout: Annotated[
-        float, Setting("time to take the history on joining", _TIME, _SECONDS, zero=_FREE)
-    ] = 60.0
-    stall_timeout: Annotated[
-        float,
-        Setting(
-            "time without taking a byte that waits, then a member is evicted",
-            _TIME,
-            _SECONDS,
-            zero=_FREE,
-        ),
-    ] = 10.0
-    message_timeout: Annotated[
-        float, Setting("time to finish a message begun in fragments", _TIME, _SECONDS, zero=_FREE)
-    ] = 30.0
-    ping_interval: Annotated[
-        float, Setting("silence after which a member is pinged", _TIME, _SECONDS, zero="never")
-    ] = 20.0
-    ping_timeout: Annotated[
-        float, Setting("time to answer a ping", _TIME, _SECONDS, zero=_FREE)
-    ] = 20.0
-    close_timeout: Annotated[
-        float, Setting("time for the peer's Close frame", _TIME, _SECONDS, zero=_FREE)
-    ] = 5.0
-    linger_timeout: Annotated[
-        float,
-        Setting(
-            "time to read on after a protocol error, so that its Close arrives",
-            _TIME,
-            _SECONDS,
-            zero="not at all",
-        ),
-    ] = 2.0
-    drain_delay: Annotated[
-        float, Setting("time between readyz saying no and the listeners closing", _END, _SECONDS)
-    ] = 0.0
-    drain_timeout: Annotated[
-        float,
-        Setting(
-            "time for everything to be sent before the rest is dropped",
-            _END,
-            _SECONDS,
-            zero=_FREE,
-            common="common",
-        ),
-    ] = 8.0
-    fast_lane: Annotated[
-        bool,
-        Setting("write straight to the sockets; off: each member's writer does", _LOG, _SWITCH),
-    ] = True
-    log_level: Annotated[
-        str,
-        Setting(
-            "least severe messages to log",
-            _LOG,
-            _TEXT,
-            choices=("debug", "info", "warning", "error"),
-            common="common",
-        ),
-    ] = "info"
-    log_format: Annotated[str, Setting("how to log", _LOG, _TEXT, choices=("text", "json"))] = (
-        "text"
+    trust_proxy: tuple[str, ...] = setting(
+        (), LIST, "proxy whose X-Forwarded-* headers count", LISTEN
     )
+    backlog: int = setting(
+        2048, NUMBER, "connections that the kernel holds for us", LISTEN, least=1, most=65535
+    )
+
+    # What one connection may send.
+    rate: float = setting(10.0, RATE, "data frames a second", TALK, COMMON, zero="no rate limiting")
+    burst: int = setting(20, NUMBER, "data frames at once, before the rate counts", TALK, least=1)
+    byte_rate: int = setting(0, BYTES, "bytes of data frames a second", TALK, zero=FREE)
+    max_message: int = setting(4096, CHARACTERS, "length of a message", TALK, COMMON, zero=FREE)
+    max_frame: int | None = setting(
+        None, BYTES, "size of a frame, or of a message of many", TALK, zero=FREE, auto=_BY_LENGTH
+    )
+    max_fragments: int = setting(
+        1024, NUMBER, "frames that one message may come in", TALK, zero=FREE
+    )
+    max_errors: int = setting(20, NUMBER, "errors in a row that end a connection", TALK, zero=FREE)
+    max_head: int = setting(16 * KiB, BYTES, "size of a request's head", TALK, least=256)
+
+    # How many there may be.
+    max_connections: int = setting(0, NUMBER, "connections in all", CROWD, COMMON, zero=FREE)
+    max_per_address: int = setting(
+        0, NUMBER, "connections from one address", CROWD, COMMON, zero=FREE
+    )
+    max_members: int = setting(0, NUMBER, "members of one room", CROWD, zero=FREE)
+
+    # What a room remembers.
+    history: str = setting("memory", TEXT, "memory, sqlite:PATH or redis://HOST", KEEP, COMMON)
+    max_history: int = setting(
+        500, NUMBER, "past messages that a fresh join may ask for", KEEP, zero=FREE
+    )
+    keep_messages: int | None = setting(
+        None, NUMBER, "messages that a room keeps", KEEP, zero=FREE, auto=_BY_HISTORY
+    )
+    keep_bytes: int | None = setting(
+        None, BYTES, "bytes that a room keeps", KEEP, zero=FREE, auto=_BY_HISTORY
+    )
+    keep_age: float | None = setting(
+        None, SECONDS, "age at which a message is forgotten", KEEP, zero=FREE, auto=_BY_HISTORY
+    )
+    keep_total: int = setting(
+        64 * MiB, BYTES, "bytes that all rooms keep in memory", KEEP, zero=FREE
+    )
+
+    # What may wait in memory.
+    outbox: int = setting(
+        1 * MiB, BYTES, "bytes for one member; then it is evicted", QUEUE, zero=FREE
+    )
+    outbox_blobs: int = setting(
+        4096, NUMBER, "pieces for one member; then it is evicted", QUEUE, least=1
+    )
+    outboxes: int = setting(
+        256 * MiB, BYTES, "bytes for all; then the worst laggard is evicted", QUEUE, zero=FREE
+    )
+    inbox: int = setting(
+        4 * MiB, BYTES, "bytes for a room; then its senders wait", QUEUE, zero=FREE
+    )
+    inbox_frames: int = setting(
+        1024, NUMBER, "frames for a room; then its senders wait", QUEUE, least=1
+    )
+    arrivals: int = setting(256, NUMBER, "connections that wait to enter a room", QUEUE, least=1)
+
+    # How long to wait for a peer.
+    handshake_timeout: float = setting(
+        10.0, SECONDS, "for the whole head of a request", WAIT, zero=FREE
+    )
+    idle_timeout: float = setting(
+        15.0, SECONDS, "for the next request on a page's connection", WAIT, zero=FREE
+    )
+    join_timeout: float = setting(
+        60.0, SECONDS, "for a newcomer to take the history", WAIT, zero=FREE
+    )
+    stall_timeout: float = setting(
+        10.0, SECONDS, "for a member to take a byte; then it is evicted", WAIT, zero=FREE
+    )
+    message_timeout: float = setting(
+        30.0, SECONDS, "for the end of a message begun in fragments", WAIT, zero=FREE
+    )
+    ping_interval: float = setting(
+        20.0, SECONDS, "silence after which a member is pinged", WAIT, zero="never"
+    )
+    ping_timeout: float = setting(20.0, SECONDS, "for the answer to a ping", WAIT, zero=FREE)
+    close_timeout: float = setting(5.0, SECONDS, "for the peer's Close frame", WAIT, zero=FREE)
+    linger_timeout: float = setting(
+        2.0, SECONDS, "for the rest of what a peer sent that broke the rules", WAIT
+    )
+
+    # How to run, and how to stop.
+    drain_delay: float = setting(0.0, SECONDS, "from readyz saying no to the end of listening", RUN)
+    drain_timeout: float = setting(
+        8.0, SECONDS, "for all that is due to be sent, on stopping", RUN, COMMON, zero=FREE
+    )
+    fast_lane: bool = setting(True, SWITCH, "write to the sockets without a writer between", RUN)
+    log_level: str = setting(
+        "info",
+        TEXT,
+        "least severe message to log",
+        RUN,
+        COMMON,
+        choices=("debug", "info", "warning", "error"),
+    )
+    log_format: str = setting("text", TEXT, "how to log", RUN, choices=("text", "json"))
 
     def __post_init__(self) -> None:
         """Check every value, and turn the times for which 0 means "no limit" into ``inf``."""
-        for name, setting in SETTINGS.items():
+        for name, about in SETTINGS.items():
             value: Value = getattr(self, name)
-            # A deadline of 0 would be over at once; one of inf never is, without a branch.
-            if setting.unit is _SECONDS and setting.zero in {_FREE, "never"} and value == 0:
+            if not about.allows(value):
+                raise ConfigError(name, value, about.wanted)
+            # A deadline of 0 is over at once; one of inf never is, without a branch anywhere.
+            if value == 0 and about.endless:
                 object.__setattr__(self, name, math.inf)
-            elif not setting.allows(value):
-                raise ConfigError(option_name(name), value, setting.wanted)
+        _check_host(self.host)
         _check_history(self.history)
         for origin in self.allow_origin:
             _check_origin(origin)
@@ -418,7 +208,7 @@ class Config:
     @property
     def retention(self) -> Retention:
         """How much a room keeps: as given, else as this kind of history can afford."""
-        usual = _RETENTION[self.history_kind]
+        usual = RETENTION[self.history_kind]
         return Retention(
             messages=usual.messages if self.keep_messages is None else self.keep_messages,
             bytes=usual.bytes if self.keep_bytes is None else self.keep_bytes,
@@ -433,10 +223,26 @@ class Config:
             return False  # A stream without an address, such as a memory stream.
         return any(peer in ipaddress.ip_network(proxy, strict=False) for proxy in self.trust_proxy)
 
+    def in_force(self, name: str) -> Value:
+        """Give the value that counts for the field `name`, where the field itself may be None."""
+        match name:
+            case "max_frame":
+                return self.frame_limit if self.frame_limit != LARGEST_FRAME else 0
+            case "keep_messages":
+                return self.retention.messages
+            case "keep_bytes":
+                return self.retention.bytes
+            case "keep_age":
+                return self.retention.age
+        value: Value = getattr(self, name)
+        return value
 
-def option_name(name: str) -> str:
-    """Spell a field as its option: ``max_message`` is ``--max-message``."""
-    return "--" + name.replace("_", "-")
+
+def _check_host(host: str) -> None:
+    try:
+        host.encode("idna")  # What the resolver will do; it would raise out of the listener.
+    except UnicodeError:
+        raise ConfigError("host", host, "an address or a host's name") from None
 
 
 def _history_kind(history: str) -> HistoryKind | None:
@@ -444,14 +250,16 @@ def _history_kind(history: str) -> HistoryKind | None:
         return "memory"
     if history.startswith("sqlite:") and history != "sqlite:":
         return "sqlite"
-    if urlsplit(history).scheme in {"redis", "rediss"} and urlsplit(history).netloc:
-        return "redis"
-    return None
+    try:
+        parts = urlsplit(history)
+    except ValueError:  # Such as an open bracket in the place of the host.
+        return None
+    return "redis" if parts.scheme in {"redis", "rediss"} and parts.hostname else None
 
 
 def _check_history(history: str) -> None:
     if _history_kind(history) is None:
-        raise ConfigError("--history", history, "memory, sqlite:PATH or redis://HOST:PORT/NUMBER")
+        raise ConfigError("history", history, "memory, sqlite:PATH or redis://HOST:PORT/NUMBER")
 
 
 def _check_origin(origin: str) -> None:
@@ -462,10 +270,10 @@ def _check_origin(origin: str) -> None:
         parts = urlsplit(origin)
         port = parts.port  # Raises where it is no number.
     except ValueError:
-        raise ConfigError("--allow-origin", origin, wanted) from None
+        raise ConfigError("allow_origin", origin, wanted) from None
     host = parts.netloc.removesuffix(f":{port}")
     if not parts.scheme or not host or origin != f"{parts.scheme}://{parts.netloc}":
-        raise ConfigError("--allow-origin", origin, wanted)
+        raise ConfigError("allow_origin", origin, wanted)
 
 
 def _check_network(proxy: str) -> None:
@@ -473,12 +281,9 @@ def _check_network(proxy: str) -> None:
         ipaddress.ip_network(proxy, strict=False)
     except ValueError:
         wanted = "an IP address or network such as 127.0.0.1 or 10.0.0.0/8"
-        raise ConfigError("--trust-proxy", proxy, wanted) from None
+        raise ConfigError("trust_proxy", proxy, wanted) from None
 
 
-def _settings() -> dict[str, Setting]:
-    hints = get_type_hints(Config, include_extras=True)
-    return {field.name: hints[field.name].__metadata__[0] for field in dataclasses.fields(Config)}
-
-
-SETTINGS: Final = _settings()
+SETTINGS: Final[dict[str, Setting]] = {
+    field.name: field.metadata["setting"] for field in dataclasses.fields(Config)
+}

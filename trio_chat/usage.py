@@ -1,0 +1,118 @@
+"""What the command says about settings: the short help, the long one, and what is in force.
+
+All of it is made from the declarations in ``config``, so none of it can go out of date.
+"""
+
+import math
+import textwrap
+from typing import Final
+
+from trio_chat.config import SETTINGS, Config
+from trio_chat.settings import COMMON, Group, Setting, Unit, Value, option
+from trio_chat.sources import DEFAULT, Settled
+
+USAGE: Final = "usage: trio-chat COMMAND [OPTION]…"
+COMMANDS: Final = """\
+  serve         run the server
+  connect URL   chat in the terminal, or in a pipe
+  config        print the settings in force and where each came from (--json)"""
+OTHERS: Final = """\
+  --config FILE            settings as TOML; an option counts more, and so does a variable
+  --version, --help, --help-all"""
+_PLACEHOLDERS: Final = {
+    Unit.TEXT: "TEXT",
+    Unit.LIST: "TEXT",
+    Unit.SWITCH: "on|off",
+    Unit.NUMBER: "N",
+    Unit.CHARACTERS: "N",
+    Unit.BYTES: "SIZE",
+    Unit.RATE: "N",
+    Unit.SECONDS: "TIME",
+}
+
+
+def short_help() -> str:
+    """Fit what most people need on a screen of 24 lines of 80 characters."""
+    common = [_line(name) for name, about in SETTINGS.items() if about.use == COMMON]
+    return "\n".join(
+        [USAGE, "", COMMANDS, "", "common options of serve and config:", *common, OTHERS]
+    )
+
+
+def long_help() -> str:
+    """Show every setting under its heading."""
+    parts = [USAGE, "", COMMANDS]
+    for group in Group:
+        parts += ["", f"{group.value}:"]
+        parts += [_line(name) for name, about in SETTINGS.items() if about.group is group]
+    closing = (
+        "A time is in seconds or as in 500ms, 10s, 5m, 24h; a size in bytes or as in 64KiB, 1MiB; "
+        "0 means no limit unless something else is said. Each option is also a variable "
+        "(TRIO_CHAT_MAX_MESSAGE) and a key of the file (max-message)."
+    )
+    return "\n".join([*parts, "", "more:", OTHERS, "", textwrap.fill(closing, 79)])
+
+
+def _line(name: str) -> str:
+    about = SETTINGS[name]
+    left = f"  {option(name)} {_PLACEHOLDERS[about.unit]}"
+    return f"{left:<26} {about.help}{_default(name, about)}"
+
+
+def _default(name: str, about: Setting) -> str:
+    value = about.write(getattr(Config, name, None))
+    zero = f"; 0: {about.zero}" if about.zero else ""
+    return f" ({value}{zero})"
+
+
+def describe_config(settled: Settled) -> str:
+    """Write the configuration as a TOML file that says behind each line where it is from."""
+    lines = []
+    for name, about in SETTINGS.items():
+        left = f"{option(name).removeprefix('--')} = {_toml(about, _shown(settled, name))}"
+        lines.append(f"{left:<34}  # {_origin(settled, name, about)}")
+    return "\n".join(lines)
+
+
+def tabulate_config(settled: Settled) -> dict[str, dict[str, Value]]:
+    """Give the configuration as plain data, in base units; a time without end is 0."""
+    return {
+        option(name).removeprefix("--"): {
+            "value": 0 if (value := _shown(settled, name)) == math.inf else value,
+            "from": _origin(settled, name, about),
+        }
+        for name, about in SETTINGS.items()
+    }
+
+
+def _origin(settled: Settled, name: str, about: Setting) -> str:
+    origin = settled.origins[name]
+    return f"{origin}, {about.auto}" if about.auto and origin == DEFAULT else origin
+
+
+def _shown(settled: Settled, name: str) -> Value:
+    value = settled.config.in_force(name)
+    if name == "history" and isinstance(value, str) and "@" in value:
+        # The password of a Redis has no business on a screen or in a log.
+        scheme, _, rest = value.partition("://")
+        return f"{scheme}://***@{rest.rpartition('@')[2]}"
+    return value
+
+
+def _toml(about: Setting, value: Value) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case tuple():
+            return "[" + ", ".join(_quoted(part) for part in value) + "]"
+        case _:
+            text = about.write(value)
+            return text if text.isdecimal() and about.unit is not Unit.TEXT else _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    # A basic string of TOML: JSON's escapes are a part of its own, but for characters past U+FFFF.
+    escaped = "".join(
+        char if char.isprintable() and char not in '"\\' else f"\\U{ord(char):08x}" for char in text
+    )
+    return f'"{escaped}"'
