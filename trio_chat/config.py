@@ -77,7 +77,7 @@ class Config:
 
     # What one connection may send.
     rate: float = setting(10.0, RATE, "data frames a second", TALK, COMMON, zero="no rate limiting")
-    burst: int = setting(20, NUMBER, "data frames at once, before the rate counts", TALK, least=1)
+    burst: int = setting(20, NUMBER, "data frames that may come at once", TALK, COMMON, least=1)
     byte_rate: int = setting(0, BYTES, "bytes of data frames a second", TALK, zero=FREE)
     max_message: int = setting(4096, CHARACTERS, "length of a message", TALK, COMMON, zero=FREE)
     max_frame: int | None = setting(
@@ -94,7 +94,7 @@ class Config:
     max_per_address: int = setting(
         0, NUMBER, "connections from one address", CROWD, COMMON, zero=FREE
     )
-    max_members: int = setting(0, NUMBER, "members of one room", CROWD, zero=FREE)
+    max_members: int = setting(0, NUMBER, "members of one room", CROWD, COMMON, zero=FREE)
 
     # What a room remembers.
     history: str = setting("memory", TEXT, "memory, sqlite:PATH or redis://HOST", KEEP, COMMON)

@@ -8,16 +8,16 @@ import textwrap
 from typing import Final
 
 from trio_chat.config import SETTINGS, Config
-from trio_chat.settings import COMMON, Group, Setting, Unit, Value, option
+from trio_chat.settings import COMMON, NO_LIMIT, Group, Setting, Unit, Value, option
 from trio_chat.sources import DEFAULT, Settled
 
-USAGE: Final = "usage: trio-chat COMMAND [OPTION]…"
+USAGE: Final = "usage: trio-chat COMMAND [OPTION]..."
 COMMANDS: Final = """\
   serve         run the server
   connect URL   chat in the terminal, or in a pipe
   config        print the settings in force and where each came from (--json)"""
 OTHERS: Final = """\
-  --config FILE            settings as TOML; an option counts more, and so does a variable
+  --config FILE            settings as TOML; options and variables go before
   --version, --help, --help-all"""
 _PLACEHOLDERS: Final = {
     Unit.TEXT: "TEXT",
@@ -29,6 +29,9 @@ _PLACEHOLDERS: Final = {
     Unit.RATE: "N",
     Unit.SECONDS: "TIME",
 }
+
+
+_DEFAULTS: Final = Config()
 
 
 def short_help() -> str:
@@ -55,14 +58,19 @@ def long_help() -> str:
 
 def _line(name: str) -> str:
     about = SETTINGS[name]
-    left = f"  {option(name)} {_PLACEHOLDERS[about.unit]}"
-    return f"{left:<26} {about.help}{_default(name, about)}"
+    placeholder = "WORD" if about.choices else _PLACEHOLDERS[about.unit]
+    left = f"  {option(name)} {placeholder}"
+    return f"{left:<26} {about.help} ({_usual(name, about)})"
 
 
-def _default(name: str, about: Setting) -> str:
-    value = about.write(getattr(Config, name, None))
-    zero = f"; 0: {about.zero}" if about.zero else ""
-    return f" ({value}{zero})"
+def _usual(name: str, about: Setting) -> str:
+    value: Value = getattr(_DEFAULTS, name)
+    if value == 0 and about.zero:
+        return about.zero
+    text = about.write(value) or "none"
+    if about.choices:
+        return f"{text}; or {', '.join(word for word in about.choices if word != text)}"
+    return f"{text}; 0: {about.zero}" if about.zero not in {"", NO_LIMIT} else text
 
 
 def describe_config(settled: Settled) -> str:
