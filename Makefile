@@ -1,0 +1,86 @@
+# Everything one does with a checkout. Needs Python 3.11 or newer and make; the rest it installs
+# into .venv, in the releases of constraints.txt. Stamp files there make a second run quick.
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+SOURCES := trio_chat tests $(wildcard benchmarks examples docs)
+
+# The modules on which everybody's messages depend: every branch of them is tested.
+CORE := protocol room rooms wire session door server connection history/memory
+empty :=
+space := $(empty) $(empty)
+comma := ,
+CORE_FILES := $(subst $(space),$(comma),$(CORE:%=trio_chat/%.py))
+
+.PHONY: help run test test-all check format bench pin clean
+
+help:  ## what can be made
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' \
+	  | awk -F '\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+
+run: $(VENV)/.package  ## install and serve; options as in make run ARGS="--port 0"
+	@exec $(BIN)/trio-chat serve $(ARGS)
+
+test: check  ## install what the tests need, run every check and all tests but the slow ones
+	@MARKS="not slow" $(MAKE) --no-print-directory pytest
+
+test-all: check  ## the same, and the slow tests
+	@MARKS="" $(MAKE) --no-print-directory pytest
+
+.PHONY: pytest
+pytest: $(VENV)/.tests
+	@here=$$(.ci/system-packages) && \
+	marks="$$here$${MARKS:+ and $$MARKS}" && \
+	$(BIN)/coverage erase && \
+	$(BIN)/coverage run -m pytest -m "$$marks" $(ARGS)
+	@echo "== coverage: every branch of the core" && \
+	$(BIN)/coverage report --include='$(CORE_FILES)' --fail-under=100
+
+check: $(VENV)/.tests  ## format, lint, types and layers, without the tests
+	@echo "== ruff format" && $(BIN)/ruff format --check $(SOURCES)
+	@echo "== ruff" && $(BIN)/ruff check $(SOURCES)
+	@echo "== flake8-async" && $(BIN)/flake8-async $(SOURCES)
+	@echo "== mypy" && $(BIN)/mypy
+	@echo "== import-linter" && $(BIN)/lint-imports
+
+format: $(VENV)/.tests  ## rewrite the sources as ruff likes them
+	@$(BIN)/ruff format $(SOURCES) && $(BIN)/ruff check --fix $(SOURCES)
+
+bench: $(VENV)/.tests  ## measure; options as in make bench ARGS="--help"
+	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+pin:  ## write constraints.txt anew, with today's releases
+	@rm -rf $(VENV)-pin && $(PYTHON) -m venv $(VENV)-pin
+	@$(VENV)-pin/bin/python -m pip install --quiet --upgrade pip hatchling editables
+	@$(VENV)-pin/bin/python -m pip install --quiet --no-build-isolation --editable . --group test
+	@sed -n '/^#/p' constraints.txt > $(VENV)-pin/new
+	@$(VENV)-pin/bin/python -m pip freeze --all --exclude-editable | grep -v '^setuptools' \
+	  >> $(VENV)-pin/new
+	@mv $(VENV)-pin/new constraints.txt && rm -rf $(VENV)-pin
+
+clean:  ## remove what was made
+	rm -rf $(VENV) $(VENV)-pin dist build .coverage .hypothesis .mypy_cache .pytest_cache \
+	  .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- The virtual environment, in three steps ---
+
+# What it says goes to standard error: the standard output of `make run` is the server's.
+$(VENV)/.made: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed; name it as in: make PYTHON=python3.12" >&2; exit 1; }
+	@.ci/venv $(PYTHON) $(VENV)
+	@echo "installing into $(VENV) ..." >&2
+	@$(PIP) pip hatchling editables
+	@touch $@
+
+$(VENV)/.package: $(VENV)/.made pyproject.toml
+	@$(PIP) --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.tests: $(VENV)/.package
+	@$(PIP) --group test
+	@touch $@
