@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import trio
 
-from trio_chat import __version__, logs, usage
-from trio_chat.config import SETTINGS, Config, ConfigError
-from trio_chat.settings import Unit, option
-from trio_chat.sources import Settled, SourceError, nearest, settle
+from . import __version__, logs, usage
+from .config import SETTINGS, Config, ConfigError
+from .settings import Unit, option
+from .sources import Settled, SourceError, nearest, settle
 
 if TYPE_CHECKING:
-    from trio_chat.server import Server
+    from .server import Server
 
 MEND: Final = 2  # The exit code for what the caller has to mend.
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -149,22 +149,25 @@ def _serve(settled: Settled) -> int:
 
 async def _serve_until_drained(config: Config) -> int:
     # Imported late: the other commands start faster without it.
-    from trio_chat.server import Server
+    from .server import Server
 
     server = Server(config)
+    failure: OSError | None = None
     async with trio.open_nursery() as signals:
         async with trio.open_nursery() as nursery:
             try:
                 await nursery.start(server.run, name="server")
             except OSError as error:
-                return _refuse(
-                    f"can't listen on {config.host}:{config.port}: {error.strerror or error}"
-                )
-            await signals.start(_obey_signals, server, name="signals")
-            _forget_the_start()
-            _print(f"listening on {server.url}")
+                failure = error
+            else:
+                await signals.start(_obey_signals, server, name="signals")
+                _forget_the_start()
+                _print(f"listening on {server.url}")
         # The server has drained; nobody is left to take signals for.
         signals.cancel_scope.cancel(reason="the server has ended")
+    if failure:
+        why = failure.strerror or failure
+        return _refuse(f"can't listen on {config.host}:{config.port}: {why}")
     return server.exit_code
 
 
@@ -211,7 +214,7 @@ def _forget_the_start() -> None:
 
 
 def _connect(command: argparse.Namespace) -> int:
-    from trio_chat.client import run_terminal
+    from .client import run_terminal
 
     return trio.run(lambda: run_terminal(command.url, name=command.name))
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
-from trio_chat.settings import COMMON, NO_LIMIT, ConfigError, Group, Setting, Unit, Value, setting
+from .settings import COMMON, NO_LIMIT, ConfigError, Group, Setting, Unit, Value, setting
 
 __all__ = ["SETTINGS", "Config", "ConfigError", "HistoryKind", "Retention"]
 
@@ -66,7 +66,7 @@ class Config:
         8000, NUMBER, "port to listen on", LISTEN, COMMON, most=65535, zero="a free one"
     )
     allow_origin: tuple[str, ...] = setting(
-        (), LIST, "other origin whose pages may connect; * for all", LISTEN, COMMON
+        (), LIST, "foreign origin that may connect; * for all", LISTEN, COMMON
     )
     trust_proxy: tuple[str, ...] = setting(
         (), LIST, "proxy whose X-Forwarded-* headers count", LISTEN
@@ -166,7 +166,7 @@ class Config:
     log_level: str = setting(
         "info",
         TEXT,
-        "least severe message to log",
+        "least to log",
         RUN,
         COMMON,
         choices=("debug", "info", "warning", "error"),
@@ -242,7 +242,11 @@ def _check_host(host: str) -> None:
     try:
         host.encode("idna")  # What the resolver will do; it would raise out of the listener.
     except UnicodeError:
-        raise ConfigError("host", host, "an address or a host's name") from None
+        fits = False
+    else:
+        fits = host.isprintable() and " " not in host
+    if not fits:
+        raise ConfigError("host", host, "an address or a host's name")
 
 
 def _history_kind(history: str) -> HistoryKind | None:

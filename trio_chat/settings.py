@@ -161,6 +161,8 @@ class Setting:
                 return _plain(value)
             case str():
                 return value
+            case _:
+                assert_never(value)
 
 
 def setting(

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from trio_chat.config import SETTINGS, Config, ConfigError
-from trio_chat.settings import Unit, Value, option
+from .config import SETTINGS, Config, ConfigError
+from .settings import Unit, Value, option
 
 PREFIX: Final = "TRIO_CHAT_"
 DEFAULT: Final = "default"

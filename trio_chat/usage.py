@@ -7,9 +7,9 @@ import math
 import textwrap
 from typing import Final
 
-from trio_chat.config import SETTINGS, Config
-from trio_chat.settings import COMMON, NO_LIMIT, Group, Setting, Unit, Value, option
-from trio_chat.sources import DEFAULT, Settled
+from .config import SETTINGS, Config
+from .settings import COMMON, NO_LIMIT, Group, Setting, Unit, Value, option
+from .sources import DEFAULT, Settled
 
 USAGE: Final = "usage: trio-chat COMMAND [OPTION]..."
 COMMANDS: Final = """\
@@ -60,7 +60,8 @@ def _line(name: str) -> str:
     about = SETTINGS[name]
     placeholder = "WORD" if about.choices else _PLACEHOLDERS[about.unit]
     left = f"  {option(name)} {placeholder}"
-    return f"{left:<26} {about.help} ({_usual(name, about)})"
+    choices = ": " + ", ".join(about.choices) if about.choices else ""
+    return f"{left:<26} {about.help}{choices} ({_usual(name, about)})"
 
 
 def _usual(name: str, about: Setting) -> str:
@@ -68,8 +69,6 @@ def _usual(name: str, about: Setting) -> str:
     if value == 0 and about.zero:
         return about.zero
     text = about.write(value) or "none"
-    if about.choices:
-        return f"{text}; or {', '.join(word for word in about.choices if word != text)}"
     return f"{text}; 0: {about.zero}" if about.zero not in {"", NO_LIMIT} else text
 
 
