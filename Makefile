@@ -36,8 +36,7 @@ test-all: check  ## the same, and the slow tests
 
 .PHONY: pytest
 pytest: $(VENV)/.tests
-	@here=$$(.ci/system-packages) && \
-	marks="$$here$${MARKS:+ and $$MARKS}" && \
+	@marks=$$(.ci/system-packages "$$MARKS") && \
 	$(BIN)/coverage erase && \
 	$(BIN)/coverage run -m pytest -m "$$marks" $(ARGS)
 	@echo "== coverage: every branch of the core" && \

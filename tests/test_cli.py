@@ -35,6 +35,8 @@ GOING_AWAY = b"\x03\xe9"  # 1001, as a Close frame carries it.
 
 @dataclass(frozen=True)
 class Ended:
+    """How a process ended, and what it said."""
+
     code: int
     out: str
     err: str
@@ -55,6 +57,8 @@ async def ended(*arguments: str, environ: dict[str, str] | None = None) -> Ended
 
 @dataclass(frozen=True)
 class Serving:
+    """A server that runs in a process of its own."""
+
     process: trio.Process
     url: str
 
