@@ -47,12 +47,16 @@ def choose_dialect(offered: Collection[str]) -> Dialect:
 
 
 class CloseCode(enum.IntEnum):
-    """Every close code that the server sends (RFC 6455, section 7.4, and ours from 4000 on)."""
+    """Every close code that the server sends (RFC 6455, section 7.4, and ours from 4000 on).
+
+    1006 is never sent: it is what the log says where a connection ended without a goodbye.
+    """
 
     NORMAL = 1000
     GOING_AWAY = 1001
     PROTOCOL_ERROR = 1002
     UNSUPPORTED_DATA = 1003
+    ABNORMAL = 1006
     INVALID_TEXT = 1007
     POLICY = 1008
     TOO_BIG = 1009
@@ -67,15 +71,11 @@ class CloseCode(enum.IntEnum):
     REPLACED = 4006
 
 
+# Codes that exist on paper only (RFC 6455, section 7.4.1): no status, no goodbye.
+NEVER_SENT: Final = frozenset({1005, CloseCode.ABNORMAL})
+
 # What a peer that broke the protocol is told. It is not waited for: it may say anything.
-VIOLATIONS: Final = frozenset(
-    {
-        CloseCode.PROTOCOL_ERROR,
-        CloseCode.UNSUPPORTED_DATA,
-        CloseCode.INVALID_TEXT,
-        CloseCode.TOO_BIG,
-    }
-)
+VIOLATIONS: Final = frozenset({CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_TEXT, CloseCode.TOO_BIG})
 
 
 class Ending(NamedTuple):
@@ -168,9 +168,7 @@ def _message(value: dict[str, object], id: str | None, max_message: int) -> str:
     message = value.get("message")
     if not isinstance(message, str):
         given = _kind(message) if "message" in value else "nothing"
-        raise BadInput(
-            ErrorCode.BAD_MESSAGE, f'expected "message" to be a string, got {given}', id
-        )
+        raise BadInput(ErrorCode.BAD_MESSAGE, f'expected "message" to be a string, got {given}', id)
     if max_message and len(message) > max_message:
         raise BadInput(
             ErrorCode.TOO_LONG,

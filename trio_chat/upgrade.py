@@ -1,0 +1,143 @@
+"""From the head of a request to a WebSocket handshake, or to the answer that refuses it.
+
+trio-websocket gets a head that is written here, from parts that were checked here: a byte ≥ 0x80
+in one of a client's headers has been seen to end a server that passed it on.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from .protocol import (
+    BadName,
+    BadQuery,
+    Dialect,
+    JoinRequest,
+    choose_dialect,
+    parse_query,
+    parse_room_name,
+)
+from .web import Answer, Request, say
+
+DEFAULT_PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443}
+
+
+class Refused(Exception):
+    """This request does not become a WebSocket."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(f"{answer.status}")
+        self.answer = answer
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """A request that will become a WebSocket."""
+
+    room: str
+    dialect: Dialect
+    join: JoinRequest
+    head: bytes  # what trio-websocket gets to see
+
+
+def wants_websocket(request: Request) -> bool:
+    """Whether this request asks to be upgraded to a WebSocket."""
+    upgrade = [token.lower() for token in request.tokens(b"upgrade")]
+    connection = [token.lower() for token in request.tokens(b"connection")]
+    return "websocket" in upgrade and "upgrade" in connection and request.method == "GET"
+
+
+def room_of(request: Request) -> str:
+    """Return the room whose WebSocket is at this address.
+
+    Raises:
+        Refused: there is none, with 404.
+    """
+    match request.path.split("/")[1:]:
+        case ["ws", "chat", segment] | ["ws", "chat", segment, ""]:
+            try:
+                return parse_room_name(segment)
+            except BadName as exc:
+                raise Refused(say(404, str(exc))) from None
+        case _:
+            raise Refused(say(404, "there is nothing at this address"))
+
+
+def shake_hands(request: Request, *, allowed: tuple[str, ...], scheme: str | None) -> Handshake:
+    """Check a request for an upgrade (RFC 6455, section 4.2.1).
+
+    `allowed` lists the foreign origins that are welcome; `scheme` is the one that the client used,
+    where that is known.
+
+    Raises:
+        Refused: with 400, 403, 404 or 426.
+    """
+    room = room_of(request)
+    if request.version != "1.1":
+        raise Refused(say(400, "a WebSocket needs HTTP/1.1"))
+    if request.get(b"sec-websocket-version") != "13":
+        raise Refused(say(426, "only WebSocket version 13 is spoken", Sec_WebSocket_Version="13"))
+    key = request.get(b"sec-websocket-key") or ""
+    if not _is_key(key):
+        raise Refused(say(400, "Sec-WebSocket-Key: expected 16 bytes in base64"))
+    if not _is_welcome(request, allowed, scheme):
+        raise Refused(say(403, "this origin is not welcome here"))
+    dialect = choose_dialect(request.tokens(b"sec-websocket-protocol"))
+    return Handshake(room, dialect, _join_request(request, dialect), _head(key, dialect))
+
+
+def _join_request(request: Request, dialect: Dialect) -> JoinRequest:
+    if dialect is Dialect.PLAIN:
+        return JoinRequest()
+    try:
+        return parse_query(request.query)
+    except BadQuery as exc:
+        raise Refused(say(400, str(exc))) from None
+
+
+def _is_key(key: str) -> bool:
+    try:
+        return len(base64.b64decode(key.encode("ascii"), validate=True)) == 16
+    except (binascii.Error, UnicodeEncodeError):
+        return False
+
+
+def _head(key: str, dialect: Dialect) -> bytes:
+    lines = [
+        "GET / HTTP/1.1",
+        "Host: trio-chat",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        f"Sec-WebSocket-Key: {key}",
+        "Sec-WebSocket-Version: 13",
+    ]
+    if dialect.value is not None:
+        lines.append(f"Sec-WebSocket-Protocol: {dialect.value}")
+    return "\r\n".join([*lines, "", ""]).encode("ascii")
+
+
+def _is_welcome(request: Request, allowed: tuple[str, ...], scheme: str | None) -> bool:
+    # Browsers say where a page came from; nobody else does, and nobody else can be protected.
+    origin = request.get(b"origin")
+    if origin is None or "*" in allowed or origin.lower() in {item.lower() for item in allowed}:
+        return True
+    theirs = _host_and_port(origin, None)
+    ours = _host_and_port(f"//{request.get(b'host') or ''}", scheme or urlsplit(origin).scheme)
+    if theirs is None or theirs != ours:
+        return False
+    return scheme is None or scheme == urlsplit(origin).scheme.lower()
+
+
+def _host_and_port(url: str, scheme: str | None) -> tuple[str, int] | None:
+    try:
+        parts = urlsplit(url)
+        port = parts.port or DEFAULT_PORTS[(scheme or parts.scheme).lower()]
+    except (ValueError, KeyError):
+        return None
+    if not parts.hostname or parts.path or parts.query or parts.fragment or parts.username:
+        return None
+    return parts.hostname.lower(), port
