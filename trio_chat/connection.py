@@ -61,7 +61,11 @@ class Connection:
             self.scope.cancel(reason=f"{ending.code}: {ending.reason}")
 
     async def shake_hands(self, nursery: trio.Nursery, subprotocol: str | None) -> None:
-        """Accept the request that waits in the wire; trio-websocket's reader goes into `nursery`."""
+        """Accept the request that waits in the wire; the reader's task goes into `nursery`.
+
+        Raises:
+            Ended: the peer went away meanwhile.
+        """
         request = await wrap_server_stream(nursery, self.wire, max_message_size=NO_LIMIT)
         try:
             self._websocket = await request.accept(subprotocol=subprotocol)

@@ -88,7 +88,7 @@ class Roster:
         return older is not None
 
     def begin(self, member: Member) -> list[str]:
-        """Collect the news for a v1 member from now on; return the names that are out, its own too."""
+        """Collect news for a v1 member from now on; return the names that are out, and its own."""
         self._newcomers[member] = None
         return sorted({*self._announced, *([member.name] if member.name else [])})
 
@@ -99,7 +99,7 @@ class Roster:
 
     def leave(self, member: Member) -> str | None:
         """Take a member out, whatever its state; return the name that is free again, if one is."""
-        # Both in one step: an offer to a wire whose nursery is closing would start its writer there.
+        # All in one step: an offer to a wire whose nursery is closing would start a writer there.
         member.shut("left")
         del self._all[member]
         self._by_secret.pop(member.secret, None)
@@ -134,7 +134,7 @@ class Roster:
         return self._live[dialect]
 
     def keep_for_newcomers(self, seq: int, frame: bytes, but: Member | None) -> None:
-        """Keep news for those who are still reading the history, until they have read up to `seq`."""
+        """Keep news for those who have not read the history up to `seq` yet."""
         for member in self._newcomers:
             if member is not but:
                 member.missed.append((seq, frame))

@@ -15,7 +15,7 @@ class TokenBucket:
         self._then = 0.0
 
     def take(self, now: float, cost: float = 1.0) -> float:
-        """Take `cost` tokens and return 0, or take none and return the seconds until they are there.
+        """Take `cost` tokens and return 0, or take none and return the seconds to wait for them.
 
         `now` is any clock's time in seconds that never goes back. A cost above the burst is let
         through by a full bucket: it could never be paid otherwise.

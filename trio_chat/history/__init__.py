@@ -46,7 +46,7 @@ Receipt = Accepted | Duplicate | Conflict
 
 
 class HistoryUnavailable(Exception):
-    """The history can't be reached now. Nothing of the batch was stored, or it will be found out."""
+    """The history can't be reached now."""
 
 
 class RoomLog(Protocol):
