@@ -14,8 +14,7 @@ another kind can stand on it (see examples/echo.py):
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -40,12 +39,24 @@ class Connection:
     `scope` is where the conversation happens: `end` cancels it, and with it whatever waits there.
     """
 
+    __slots__ = (
+        "_ready",
+        "_websocket",
+        "close_by",
+        "ending",
+        "pinged",
+        "received",
+        "scope",
+        "wire",
+    )
+
     def __init__(self, wire: Wire) -> None:
         self._websocket: WebSocketConnection | None = None
-        self._ready: deque[str | LongWay] = deque()
+        self._ready: list[str | LongWay] = []  # The next one is the last.
         self.wire = wire
         self.scope = trio.CancelScope()
         self.ending: Ending | None = None
+        self.close_by = math.inf  # the time by which closing must be over, whatever the timeout
         self.pinged = 0.0  # when the heartbeat last asked
         self.received = 0  # messages
 
@@ -83,13 +94,13 @@ class Connection:
         """
         while not self._ready:
             try:
-                self._ready.extend(await self.wire.lane.receive())
+                self._ready = (await self.wire.lane.receive())[::-1]
             except trio.EndOfChannel:
                 raise Ended(self._how_it_closed()) from None
-        message: str | bytes | LongWay = self._ready[0]
+        message: str | bytes | LongWay = self._ready[-1]
         if message is LONG_WAY:
             message = await self._get_message()
-        self._ready.popleft()
+        self._ready.pop()
         self.received += 1
         return message
 
@@ -143,14 +154,14 @@ class Connection:
 
 @asynccontextmanager
 async def open_connection(
-    wire: Wire, *, subprotocol: str | None, close_by: Callable[[], float]
+    wire: Wire, *, subprotocol: str | None, close_timeout: float
 ) -> AsyncIterator[Connection]:
     """Accept the handshake that waits in the wire, and close the connection behind the block.
 
     The conversation belongs into `connection.scope`. What ended it is told to the peer: the
     connection's `ending`, or 1011 where the block raised, or 1001 where it was cancelled from
-    outside and nobody said why. `close_by` is asked, at the end, for the time by which closing
-    must be over; until then it is shielded.
+    outside and nobody said why. Closing is shielded, and takes `close_timeout` seconds at most, or
+    until the connection's `close_by` if that is sooner.
 
     Raises:
         ExceptionGroup: of `Ended` where the peer went away during the handshake; of what the block,
@@ -178,7 +189,7 @@ async def open_connection(
                 connection.end(Ending(CloseCode.INTERNAL_ERROR, "an error in the server"))
                 raise
             finally:
-                deadline = close_by()
+                deadline = min(trio.current_time() + close_timeout, connection.close_by)
                 # A Trio stream is torn where its writer is cancelled, so that is let finish first.
                 with trio.CancelScope(deadline=deadline, shield=True):
                     await wire.wait_send_all_might_not_block()

@@ -6,8 +6,6 @@ rate; this costs a look at two numbers a connection and turn.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 import trio
@@ -33,14 +31,13 @@ class Heartbeat:
     def __len__(self) -> int:
         return len(self._watched)
 
-    @contextmanager
-    def watching(self, connection: Connection) -> Iterator[None]:
-        """Watch a connection during the block."""
+    def watch(self, connection: Connection) -> None:
+        """Begin to watch a connection."""
         self._watched[connection] = None
-        try:
-            yield
-        finally:
-            del self._watched[connection]
+
+    def forget(self, connection: Connection) -> None:
+        """Stop watching a connection."""
+        del self._watched[connection]
 
     async def run(self) -> None:
         """Turn, for ever."""

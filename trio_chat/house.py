@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .config import Config
+from .crowd import Crowd
 from .heartbeat import Heartbeat
 from .history import History
 from .ledger import Ledger
@@ -14,7 +15,7 @@ from .outbox import Outboxes
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """One server's shared things. Make it with `House.build`."""
+    """One server's shared things."""
 
     config: Config
     history: History
@@ -22,3 +23,4 @@ class House:
     tally: Tally
     outboxes: Outboxes
     heartbeat: Heartbeat
+    crowd: Crowd

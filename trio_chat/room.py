@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
 
 import trio
 
@@ -39,13 +38,18 @@ FAULT = Ending(CloseCode.INTERNAL_ERROR, "an error in the server")
 NO_HISTORY = Ending(CloseCode.TRY_AGAIN_LATER, "the room's history can't be had at the moment")
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """Somebody on the way in: what to run in the room's nursery, and how to turn them away."""
+class Arrival(Protocol):
+    """Somebody on the way in. Whoever takes it from the room's channel does one or the other."""
 
-    session: Callable[[Room], Awaitable[None]]
-    abandon: Callable[[], Awaitable[None]]
-    peer: str
+    @property
+    def peer(self) -> str:
+        """Whose connection this is."""
+
+    async def serve(self, room: Room) -> None:
+        """Be in the room, until the end. Never raises an `Exception`."""
+
+    async def abandon(self) -> None:
+        """Close the connection: the room ended first."""
 
 
 class Room:
@@ -124,7 +128,7 @@ class Room:
     async def _hold(self, arrival: Arrival) -> None:
         # The session closes the connection from its first line on.
         try:
-            await arrival.session(self)
+            await arrival.serve(self)
         finally:
             self._inside -= 1
             self._settle()

@@ -30,10 +30,9 @@ from .ledger import Ledger
 from .listening import accept_forever, close_listeners, open_listeners
 from .metrics import CONTENT_TYPE, Tally, render
 from .outbox import Outboxes
-from .protocol import CloseCode, Ended, Ending
-from .room import Arrival, Room
+from .protocol import Ended
 from .rooms import Rooms
-from .session import Visit, run_session, turn_away
+from .session import Visit
 from .site import Site
 from .transport import SocketTransport, Transport
 from .upgrade import Handshake
@@ -41,8 +40,6 @@ from .web import Answer
 from .wire import Wire
 
 log = logging.getLogger(__name__)
-
-UNHEARD: Final = Ending(CloseCode.ABNORMAL, "the room ended before the handshake")
 
 # Of the time for draining, the part after which members are not waited for any longer. The rest is
 # for the rooms to end by themselves: a member that reads nothing must not make that a failure.
@@ -58,6 +55,7 @@ def build_house(config: Config) -> House:
         tally=Tally(),
         outboxes=Outboxes(config.outboxes),
         heartbeat=Heartbeat(config),
+        crowd=Crowd(limit=config.max_connections, limit_per_address=config.max_per_address),
     )
 
 
@@ -67,7 +65,6 @@ class Server:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.house = build_house(config)
-        self._crowd = Crowd(limit=config.max_connections, limit_per_address=config.max_per_address)
         self._site = Site(self._counts, self._metrics, lambda: not self._draining.is_set())
         self._draining = trio.Event()
         self._listeners: list[socket.socket] = []
@@ -170,35 +167,22 @@ class Server:
     ) -> None:
         # One synchronous step: before it the door closes the connection, after it the room does.
         house = self.house
+        assert self._rooms is not None
+        assert self._nursery is not None
         wire = Wire(
             transport, house.config, house.ledger, house.outboxes, head=handshake.head, early=early
         )
-        visit = Visit(wire, handshake.dialect, handshake.join)
-        assert self._rooms is not None
-        assert self._nursery is not None
+        visit = Visit(house, wire, handshake.dialect, handshake.join, address)
         try:
-            self._crowd.enter(address)
+            house.crowd.enter(address)
             try:
-                self._rooms.admit(handshake.room, self._arrival(visit, address))
+                self._rooms.admit(handshake.room, visit)
             except Ended:
-                self._crowd.leave(address)
+                house.crowd.leave(address)
                 raise
         except Ended as full:
             name = f"turned away {transport.peer}"
-            self._nursery.start_soon(turn_away, house, visit, full.ending, name=name)
-
-    def _arrival(self, visit: Visit, address: str) -> Arrival:
-        async def session(room: Room) -> None:
-            try:
-                await run_session(self.house, visit, room)
-            finally:
-                self._crowd.leave(address)
-
-        async def abandon() -> None:
-            self._crowd.leave(address)
-            await visit.wire.hang_up(UNHEARD)
-
-        return Arrival(session, abandon, visit.wire.peer)
+            self._nursery.start_soon(visit.turn_away, full.ending, name=name)
 
     # --- What the site shows ---------------------------------------------------------------------
 
@@ -208,7 +192,7 @@ class Server:
     def _metrics(self) -> Answer:
         counts = self._counts()
         gauges = {
-            "connections_open": self._crowd.size,
+            "connections_open": self.house.crowd.size,
             "rooms_open": len(counts),
             "members": sum(counts.values()),
             "outbox_bytes": self.house.outboxes.size,

@@ -1,7 +1,7 @@
 """One member's conversation: the only module that knows both a room and a connection.
 
 A session is a task in its room's nursery and lives as long as its connection: handshake, joining,
-talking, goodbye. `run_session` is the boundary: what goes wrong here costs this one connection, is
+talking, goodbye. `Visit.serve` is the boundary: what goes wrong here costs this one connection, is
 logged once with its cause, and is told to the peer as 1011.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from dataclasses import dataclass
 from typing import Final, assert_never
 
 import trio
@@ -55,68 +54,101 @@ SLOW_JOIN: Final = Ending(CloseCode.EVICTED, "too slow: the history was not take
 OVERTAKEN: Final = Ending(CloseCode.EVICTED, "too slow: the history was trimmed before it was read")
 
 
-@dataclass(frozen=True, slots=True)
 class Visit:
-    """What the door found out about somebody who wants to join a room."""
+    """Somebody whom the door has let in, on the way to a room: the room's `Arrival`.
 
-    wire: Wire
-    dialect: Dialect
-    request: JoinRequest
-
-
-async def run_session(house: House, visit: Visit, room: Room) -> None:
-    """Serve one member from the handshake to the last byte. Closes the connection.
-
-    If cancelled, the peer is still told why, within the time for closing.
+    `address` is the one that the connection counts for.
     """
-    peer, ending = visit.wire.peer, UNSHAKEN
 
-    def close_by() -> float:
-        return min(trio.current_time() + house.config.close_timeout, room.closing_deadline)
+    __slots__ = ("_house", "address", "dialect", "request", "wire")
 
-    house.tally.sessions += 1
-    log.info("open: %s in room %s, %s", peer, room.name, visit.dialect.name)
-    try:
-        async with open_connection(
-            visit.wire, subprotocol=visit.dialect.value, close_by=close_by
-        ) as connection:
-            session = Session(house, visit, room, connection)
-            try:
-                await session.run()
-            except Ended as end:
-                connection.end(end.ending)
-            finally:
-                ending = connection.ending or ending
-    except* Ended:
-        pass  # The peer went away during the handshake.
-    except* Exception:
-        house.tally.faults += 1
-        ending = FAULT
-        log.exception("session of %s in room %s failed", peer, room.name)
-    finally:
+    def __init__(
+        self, house: House, wire: Wire, dialect: Dialect, request: JoinRequest, address: str
+    ) -> None:
+        self._house = house
+        self.wire = wire
+        self.dialect = dialect
+        self.request = request
+        self.address = address
+
+    @property
+    def peer(self) -> str:
+        """The other side's address."""
+        return self.wire.peer
+
+    async def serve(self, room: Room) -> None:
+        """Serve one member from the handshake to the last byte. Closes the connection.
+
+        If cancelled, the peer is still told why, within the time for closing.
+        """
+        house, ending = self._house, UNSHAKEN
+        house.tally.sessions += 1
+        log.info("open: %s in room %s, %s", self.peer, room.name, self.dialect.name)
+        try:
+            async with open_connection(
+                self.wire,
+                subprotocol=self.dialect.value,
+                close_timeout=house.config.close_timeout,
+            ) as connection:
+                try:
+                    await Session(house, self, room, connection).run()
+                except Ended as end:
+                    connection.end(end.ending)
+                finally:
+                    ending = connection.ending or ending
+                    connection.close_by = room.closing_deadline
+        except* Ended:
+            pass  # The peer went away during the handshake.
+        except* Exception:
+            house.tally.faults += 1
+            ending = FAULT
+            log.exception("session of %s in room %s failed", self.wire.name, room.name)
+        finally:
+            self._count_out(ending, room.name)
+
+    async def abandon(self) -> None:
+        """Close the connection without an answer: the room ended before the handshake."""
+        self._count_out(UNSHAKEN, "that has ended")
+        await self.wire.hang_up(UNSHAKEN)
+
+    async def turn_away(self, ending: Ending) -> None:
+        """Shake hands only to say why not: a browser shows its page no other answer. Closes it.
+
+        For somebody whom `crowd` did not count in.
+        """
+        house = self._house
+        log.info("turned away: %s: %d %s", self.peer, *ending)
         house.tally.endings[ending.code] += 1
-        log.info("end: %s in room %s: %d %s", visit.wire.name, room.name, *ending)
+        try:
+            async with open_connection(
+                self.wire,
+                subprotocol=self.dialect.value,
+                close_timeout=house.config.close_timeout,
+            ) as connection:
+                connection.end(ending)
+        except* Ended:
+            pass  # It did not wait for the answer.
 
-
-async def turn_away(house: House, visit: Visit, ending: Ending) -> None:
-    """Shake hands only to say why not: a browser shows its page no other answer. Closes it."""
-
-    def close_by() -> float:
-        return trio.current_time() + house.config.close_timeout
-
-    log.info("turned away: %s: %d %s", visit.wire.peer, *ending)
-    house.tally.endings[ending.code] += 1
-    try:
-        async with open_connection(
-            visit.wire, subprotocol=visit.dialect.value, close_by=close_by
-        ) as connection:
-            connection.end(ending)
-    except* Ended:
-        pass  # It did not wait for the answer.
+    def _count_out(self, ending: Ending, room: str) -> None:
+        self._house.crowd.leave(self.address)
+        self._house.tally.endings[ending.code] += 1
+        log.info("end: %s in room %s: %d %s", self.wire.name, room, *ending)
 
 
 class Session:
     """A conversation: what one member says, and what it gets besides the hub's broadcasts."""
+
+    __slots__ = (
+        "_bytes",
+        "_connection",
+        "_errors",
+        "_frames",
+        "_house",
+        "_member",
+        "_room",
+        "_takes_over",
+        "_visit",
+    )
 
     def __init__(self, house: House, visit: Visit, room: Room, connection: Connection) -> None:
         config = house.config
@@ -142,8 +174,9 @@ class Session:
             Ended: for every end that has a reason of its own.
         """
         room, connection = self._room, self._connection
-        with self._house.heartbeat.watching(connection), room.sender() as inbox:
+        with room.sender() as inbox:
             self._take_place()
+            self._house.heartbeat.watch(connection)
             try:
                 with connection.scope:
                     await self._arrive(inbox)
@@ -158,6 +191,7 @@ class Session:
             finally:
                 # First out of the room, then off the line.
                 room.leave(self._member)
+                self._house.heartbeat.forget(connection)
 
     # --- Arriving --------------------------------------------------------------------------------
 

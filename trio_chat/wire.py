@@ -36,6 +36,32 @@ LANE_CAPACITY: Final = 1
 class Wire(trio.abc.Stream):
     """One connection's bytes: the lane for what comes, the queue for what goes."""
 
+    __slots__ = (
+        "_accepted",
+        "_broken",
+        "_close_sent",
+        "_config",
+        "_controls",
+        "_early",
+        "_finished",
+        "_follower",
+        "_head",
+        "_lane_in",
+        "_ledger",
+        "_nursery",
+        "_on_end",
+        "_open",
+        "_outbox",
+        "_outboxes",
+        "_send_now",
+        "_shut_reason",
+        "_transport",
+        "begun",
+        "heard",
+        "lane",
+        "name",
+    )
+
     def __init__(
         self,
         transport: Transport,
