@@ -136,6 +136,9 @@ def _settle(command: argparse.Namespace) -> Settled:
 
 
 def _serve(settled: Settled) -> int:
+    if settled.config.history_kind != "memory":
+        # Better refused than forgotten: the messages would be in memory only.
+        raise ConfigError("history", settled.config.history, "memory: the others are yet to come")
     logs.configure(settled.config.log_level, settled.config.log_format)
     _raise_limit_of_open_files()
     try:
