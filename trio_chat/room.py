@@ -98,7 +98,8 @@ class Room:
                         nursery.start_soon(self._hold, arrival, name=f"member {arrival.peer}")
         finally:
             self._retire(DRAINING)
-            await self._close()
+            with trio.move_on_after(self._config.close_timeout, shield=True):
+                await self._close()
 
     async def _start_hub(self, nursery: trio.Nursery) -> None:
         try:
@@ -135,11 +136,10 @@ class Room:
 
     async def _close(self) -> None:
         # Whoever holds a connection closes it, and those that still wait are held by the room.
-        with trio.move_on_after(self._config.close_timeout, shield=True):
-            async for arrival in self._arrivals:
-                await arrival.abandon()
-            if self._log is not None:
-                await self._log.aclose()
+        async for arrival in self._arrivals:
+            await arrival.abandon()
+        if self._log is not None:
+            await self._log.aclose()
 
     # --- Beginnings and ends: no awaits below, so none of it interleaves -------------------------
 

@@ -88,7 +88,9 @@ class History(Protocol):
     """All rooms' pasts."""
 
     async def open_room(self, name: str) -> RoomLog:
-        """Load a room's epoch and last number. At most one log of a room is open at a time.
+        """Load a room's epoch and last number.
+
+        A room that failed may still hold its log when its successor opens: it appends no more.
 
         Raises:
             HistoryUnavailable: it can't be read now.

@@ -36,17 +36,25 @@ class MemoryHistory:
         self.retention = retention
         self.clock = clock
         self._limit = limit
-        self._open: set[str] = set()
+        self._open: dict[str, MemoryLog] = {}
         self._closed: dict[str, MemoryLog] = {}  # The longest closed comes first.
         self.size = 0  # bytes that all rooms keep; each log keeps it up to date
 
     async def open_room(self, name: str) -> MemoryLog:
         """See `History.open_room`."""
         self._forget_expired()
-        return self._closed.pop(name, None) or MemoryLog(self, name)
+        # A room that failed may not have let go of its log when its successor opens: both hold one.
+        log = self._open.get(name) or self._closed.pop(name, None) or MemoryLog(self, name)
+        log.holders += 1
+        self._open[name] = log
+        return log
 
     def closed(self, log: MemoryLog) -> None:
         """Note that a room has ended. A room in which nothing was said leaves nothing behind."""
+        log.holders -= 1
+        if log.holders:
+            return
+        del self._open[log.name]
         if log.last:
             self._closed[log.name] = log
         self._forget_expired()
@@ -82,6 +90,7 @@ class MemoryLog:
         self.epoch = secrets.token_urlsafe(9)
         self.last = 0
         self.size = 0  # bytes
+        self.holders = 0  # rooms that have it open
 
     @property
     def first(self) -> int:
