@@ -206,7 +206,7 @@ async def test_nobody_listens_there() -> None:
     with trio.socket.socket() as reserved:
         await reserved.bind(("127.0.0.1", 0))
         port = reserved.getsockname()[1]
-        with pytest.raises(Disconnected, match=f"1006: can't connect to 127.0.0.1, port {port}"):
+        with pytest.raises(Disconnected, match=f"{port}: Connection refused"):
             async with connect(f"127.0.0.1:{port}/lobby"):
                 pytest.fail("it got in")
 

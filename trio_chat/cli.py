@@ -100,9 +100,23 @@ def _new_parser() -> _Parser:
             command.add_argument("--json", dest="form", action="store_const", const="json")
     connect = commands.add_parser("connect", add_help=False, allow_abbrev=False)
     _add_help(connect)
-    connect.add_argument("url")
-    connect.add_argument("--name")
+    _add_conversation(connect)
     return parser
+
+
+def _add_conversation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("url")
+    parser.add_argument("--name")
+    parser.add_argument("--history", type=_count)
+    parser.add_argument("--json", dest="form", action="store_const", const="json")
+    parser.add_argument("--time", dest="stamps", action="store_const", const="time")
+    parser.add_argument("--verbose", "-v", dest="notices", action="store_const", const="always")
+
+
+def _count(text: str) -> int:
+    if text.isascii() and text.isdigit():
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected a whole number, 0 or more, not {text!r}")
 
 
 def _add_help(parser: argparse.ArgumentParser) -> None:
@@ -217,9 +231,23 @@ def _forget_the_start() -> None:
 
 
 def _connect(command: argparse.Namespace) -> int:
-    from .client import run_terminal
+    # Imported late: the other commands start faster without it.
+    from .terminal import Form, Notices, Stamps, Terminal, run_terminal
 
-    return trio.run(lambda: run_terminal(command.url, name=command.name))
+    terminal = Terminal(
+        url=command.url,
+        name=command.name,
+        history=command.history,
+        form=Form.JSON if command.form else Form.TEXT,
+        stamps=Stamps.TIME if command.stamps else Stamps.NOTHING,
+        notices=Notices.ALWAYS if command.notices else Notices.ON_A_TERMINAL,
+    )
+    try:
+        return trio.run(run_terminal, terminal)
+    except BaseExceptionGroup as group:
+        if group.split(KeyboardInterrupt)[1] is None:
+            raise KeyboardInterrupt from None
+        raise
 
 
 # --- What people read ---

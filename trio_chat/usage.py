@@ -14,8 +14,15 @@ from .sources import DEFAULT, Settled
 USAGE: Final = "usage: trio-chat COMMAND [OPTION]..."
 COMMANDS: Final = """\
   serve         run the server
-  connect URL   chat in the terminal, or in a pipe
+  connect URL   chat in a terminal or pipe (--name --history --json --time -v)
   config        print the settings in force and where each came from (--json)"""
+CONNECT: Final = """\
+options of connect, to ws://HOST/ws/chat/ROOM/, http://HOST/chat/ROOM/ or HOST:PORT/ROOM:
+  --name TEXT              what to be called (the server chooses)
+  --history N              past messages to show first (50)
+  --json                   everything that happens, an object a line
+  --time                   the time before each message
+  --verbose, -v            tell on standard error who comes and goes, in a pipe too"""
 OTHERS: Final = """\
   --config FILE            settings as TOML; options and variables go before
   --version, --help, --help-all"""
@@ -53,7 +60,7 @@ def long_help() -> str:
         "0 means no limit unless something else is said. Each option is also a variable "
         "(TRIO_CHAT_MAX_MESSAGE) and a key of the file (max-message)."
     )
-    return "\n".join([*parts, "", "more:", OTHERS, "", textwrap.fill(closing, 79)])
+    return "\n".join([*parts, "", CONNECT, "", "more:", OTHERS, "", textwrap.fill(closing, 79)])
 
 
 def _line(name: str) -> str:

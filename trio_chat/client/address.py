@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
-from trio_chat.protocol import BadName, parse_room_name
+from ..protocol import BadName, parse_room_name
 
 SECURE: Final = {"ws": False, "http": False, "wss": True, "https": True}
 _PATH: Final = re.compile(r"(?P<prefix>.*?)/(?:ws/)?chat/(?P<room>[^/]+)/?")

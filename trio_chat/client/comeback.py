@@ -9,8 +9,7 @@ import enum
 import random
 from typing import Final
 
-from trio_chat.protocol import CloseCode
-
+from ..protocol import CloseCode
 from .events import Welcome
 
 # RFC 6455, section 7.4.1: never on the wire, but said by one's own side where no Close frame came.

@@ -12,6 +12,7 @@ of it. Everything that can go wrong on the way comes out as `Disconnected`, with
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -27,8 +28,7 @@ from trio_websocket import (
 )
 from wsproto.utilities import LocalProtocolError
 
-from trio_chat.protocol import CloseCode, Dialect, Ending
-
+from ..protocol import CloseCode, Dialect, Ending
 from .address import Address
 from .comeback import TLS_FAILED
 from .nursery import open_service_nursery
@@ -175,11 +175,25 @@ async def _reach(dial: Dial, address: Address) -> trio.abc.Stream:
     try:
         return await dial()
     except OSError as exc:
-        where = f"{address.host}, port {address.port}"
-        reason = f"can't connect to {where}: {exc.strerror or exc}"
+        reason = f"can't connect to {address.host}, port {address.port}: {_cause(exc)}"
         raise Disconnected(Ending(CloseCode.ABNORMAL, reason)) from exc
     except trio.BrokenResourceError as exc:
         raise Disconnected(Ending(TLS_FAILED, f"no TLS: {exc.__cause__ or exc}")) from exc
+
+
+def _cause(exc: BaseException) -> str:
+    # Trio tries every address that a name has, and raises one error over all of theirs.
+    match exc:
+        case BaseExceptionGroup():
+            return _cause(exc.exceptions[0])
+        case BaseException(__cause__=BaseException() as cause):
+            return _cause(cause)
+        case OSError(errno=int() as number) if number > 0:  # Not that of a name without an address.
+            return os.strerror(number)
+        case OSError(strerror=str() as reason):
+            return reason
+        case _:
+            return str(exc)
 
 
 async def _shake_hands(

@@ -12,8 +12,7 @@ from typing import Final, Never, assert_never
 
 import trio
 
-from trio_chat.protocol import DEFAULT_HISTORY, CloseCode, Dialect, Ending
-
+from ..protocol import DEFAULT_HISTORY, CloseCode, Dialect, Ending
 from .address import Address, BadAddress
 from .backlog import Backlog
 from .comeback import Comeback, Gap, Place, choose_pause, comeback_after

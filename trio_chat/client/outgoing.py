@@ -16,8 +16,7 @@ from typing import Final, assert_never
 import orjson
 import trio
 
-from trio_chat.protocol import TYPING_INTERVAL, CloseCode, Ending, ErrorCode
-
+from ..protocol import TYPING_INTERVAL, CloseCode, Ending, ErrorCode
 from .backlog import FULL, Backlog
 from .events import Receipt, Refusal
 from .link import Disconnected, Link

@@ -14,8 +14,7 @@ from functools import partial
 import orjson
 import trio
 
-from trio_chat.protocol import CloseCode, Dialect, Ending
-
+from ..protocol import CloseCode, Dialect, Ending
 from .address import Address, parse_address
 from .link import Dial, Disconnected, Link, dial_tcp, lend, open_link
 from .member import JOIN_TIMEOUT
