@@ -109,7 +109,8 @@ class Visit:
     async def abandon(self) -> None:
         """Close the connection without an answer: the room ended before the handshake."""
         self._count_out(UNSHAKEN, "that has ended")
-        await self.wire.hang_up(UNSHAKEN)
+        with trio.move_on_after(0):  # It was told nothing, so it is not waited for either.
+            await self.wire.hang_up(UNSHAKEN)
 
     async def turn_away(self, ending: Ending) -> None:
         """Shake hands only to say why not: a browser shows its page no other answer. Closes it.
@@ -280,9 +281,10 @@ class Session:
                 await self._obey(command, inbox)
 
     def _understand(self, frame: str) -> Command:
-        command = decode(self._visit.dialect, frame, self._house.config.max_message)
+        # Every frame counts, whatever it turns out to hold.
         now = trio.current_time()
         wait = self._frames.take(now) or self._bytes.take(now, len(frame))
+        command = decode(self._visit.dialect, frame, self._house.config.max_message)
         if wait:
             id = command.id if isinstance(command, Say) else None
             raise RateLimited(wait, id)
