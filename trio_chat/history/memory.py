@@ -95,6 +95,7 @@ class MemoryLog:
     @property
     def first(self) -> int:
         """See `RoomLog.first`."""
+        self._trim(self._history.clock())
         return self.last + 1 - (len(self._entries) - self._start)
 
     async def append(self, drafts: Sequence[Draft]) -> Sequence[Receipt]:
