@@ -87,12 +87,13 @@ class Hub:
         self._tally = tally
         self._joined = 0  # How many items the last batch joined.
         self._size = 0  # How many bytes this one holds.
+        self._busy = False  # Something was taken that is not recorded and offered yet.
         self.last = room_log.last  # The last number that was fanned out, or is being so.
 
     @property
     def idle(self) -> bool:
         """Whether everything that was said is recorded and offered."""
-        return self._inbox.pending == 0
+        return not self._busy and self._inbox.empty
 
     async def run_once(self) -> None:
         """Wait for something to be said, and broadcast it with all that is waiting by then.
@@ -103,12 +104,13 @@ class Hub:
         If cancelled, what was taken and not recorded is lost: only do that to end the room.
         """
         first = await self._inbox.receive()
+        self._busy = True
         batch, self._size = [first], first.size
         await self._gather(batch)
         receipts = await self._record([item for item in batch if isinstance(item, Post)])
         await self._broadcast(batch, receipts)
         self._joined = len(batch)
-        self._inbox.done(len(batch))
+        self._busy = False
 
     # --- Gathering -------------------------------------------------------------------------------
 
@@ -167,7 +169,11 @@ class Hub:
     async def _offer(self, work: Sequence[tuple[Offer, bytes]], deliveries: int) -> None:
         for start in range(0, len(work), MEMBERS_A_TURN):
             if start:
-                await trio.lowlevel.checkpoint()
+                try:
+                    await trio.lowlevel.checkpoint()
+                except trio.Cancelled:
+                    self._ledger.drop("room ended", (len(work) - start) * deliveries)
+                    raise
             handed = 0
             for offer, data in work[start : start + MEMBERS_A_TURN]:
                 # A full outbox evicts that listener; nobody else notices.

@@ -57,7 +57,6 @@ class Inbox:
         self._into, self._out_of = trio.open_memory_channel[Item](max_items)
         self._max_bytes = max_bytes
         self._bytes = 0
-        self.pending = 0  # items that were put in and are not dealt with
         self._relief = trio.lowlevel.ParkingLot()
 
     def sender(self) -> InboxSender:
@@ -68,9 +67,11 @@ class Inbox:
         """Close the inbox's own way in; from now on the senders decide when it ends."""
         self._into.close()
 
-    def done(self, items: int) -> None:
-        """Count out what was taken and dealt with."""
-        self.pending -= items
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits, neither in here nor for space in here."""
+        inside = self._out_of.statistics()
+        return not (inside.current_buffer_used or inside.tasks_waiting_send or self._relief)
 
     async def receive(self) -> Item:
         """Return the next item.
@@ -101,8 +102,7 @@ class Inbox:
             await self._relief.park()
 
     def count_in(self, size: int) -> None:
-        """Count an item in."""
-        self.pending += 1
+        """Count an item's bytes in."""
         self._bytes += size
 
 
