@@ -98,16 +98,21 @@ class Roster:
         self._live[member.dialect][member] = member.offer
 
     def leave(self, member: Member) -> str | None:
-        """Take a member out, whatever its state; return the name that is free again, if one is."""
+        """Take a member out, whatever its state; return the name to `free`, if there is one."""
         # All in one step: an offer to a wire whose nursery is closing would start a writer there.
         member.shut("left")
         del self._all[member]
         self._by_secret.pop(member.secret, None)
         self._newcomers.pop(member, None)
         self._live[member.dialect].pop(member, None)
-        if member.name is not None:
-            del self._by_name[fold_name(member.name)]
         return member.name
+
+    def free(self, name: str) -> None:
+        """Let others have the name, now that the news of the `leave` is on its way.
+
+        Not before: a namesake's `join` would overtake it, and who is there would seem to have gone.
+        """
+        del self._by_name[fold_name(name)]
 
     # --- The hub's side --------------------------------------------------------------------------
 

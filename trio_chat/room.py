@@ -139,7 +139,10 @@ class Room:
         async for arrival in self._arrivals:
             await arrival.abandon()
         if self._log is not None:
-            await self._log.aclose()
+            try:
+                await self._log.aclose()
+            except Exception as exc:  # noqa: BLE001 - the room's boundary
+                self._fail(exc)
 
     # --- Beginnings and ends: no awaits below, so none of it interleaves -------------------------
 
@@ -173,7 +176,10 @@ class Room:
     def _fail(self, cause: Exception) -> None:
         self._tally.faults += 1
         log.error("room %s failed", self.name, exc_info=cause)
-        self.end(FAULT)
+        if self._hub is None:
+            self._retire(FAULT)  # As without a history: whoever arrives is told.
+        else:
+            self.end(FAULT)
 
     def _settle(self) -> None:
         # The room is over when nobody is in it and nothing is left to be said. Until then somebody
@@ -203,16 +209,23 @@ class Room:
     def leave(self, member: Member) -> None:
         """Take a member out, and let the others know after its last message."""
         name = self.roster.leave(member)
-        if name is None or self.ending is not None or self._nursery is None:
+        if name is None or self.ending is not None:
             return
         sender = self._inbox.sender()
         try:
             sender.send_nowait(Left(name))
         except trio.WouldBlock:
             # A full inbox makes the news wait, not the one who goes.
-            self._nursery.start_soon(_send, sender, Left(name), name=f"leave {name}")
+            assert self._nursery is not None, "it is where sessions run"
+            self._nursery.start_soon(self._leave_later, sender, name, name=f"leave {name}")
         else:
             sender.close()
+            self.roster.free(name)
+
+    async def _leave_later(self, sender: InboxSender, name: str) -> None:
+        with sender:
+            await sender.send(Left(name))
+        self.roster.free(name)
 
     async def wait_spoken(self) -> None:
         """Wait until the hub has broadcast the last of what was said, if it is going to end."""
@@ -249,8 +262,3 @@ class Room:
     def _opened_log(self) -> RoomLog:
         assert self._log is not None, "sessions begin after the history was opened"
         return self._log
-
-
-async def _send(sender: InboxSender, item: Left) -> None:
-    with sender:
-        await sender.send(item)

@@ -51,9 +51,7 @@ class Rooms:
         room.admit(arrival)  # Bounded; full means 1013.
 
     def _over(self, room: Room) -> None:
-        # A room that ended by a fault may have a successor by the time its last member is gone.
-        if self._rooms.get(room.name) is room:
-            del self._rooms[room.name]
+        del self._rooms[room.name]
 
     def drain(self, deadline: float) -> None:
         """Drain every room, so that all their members' connections are closed by then."""
