@@ -188,11 +188,12 @@ class Hub:
         answers: dict[Member, list[bytes]] = defaultdict(list)
         blob = Blob()
         listened = bool(self._roster.live(Dialect.V1))
-        receipt = iter(receipts)
+        outcomes = iter(receipts)
         for item in batch:
             match item:
                 case Post(author, draft):
-                    match next(receipt):
+                    receipt = next(outcomes)
+                    match receipt:
                         case Accepted(entry):
                             entries.append(entry)
                             self.last = entry.seq
@@ -210,6 +211,8 @@ class Hub:
                             reason = "the message could not be stored; send it again later"
                             error = BadInput(ErrorCode.HISTORY_UNAVAILABLE, reason, draft.id)
                             answers[author].append(self._error(author, error))
+                        case _:
+                            assert_never(receipt)
                 case Joined(name):
                     if self._roster.announce(name):
                         self._tell(blob, encode_join(name), self._roster.named(name))

@@ -69,9 +69,9 @@ class Inbox:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing waits, neither in here nor for space in here."""
+        """Whether nothing waits in here, and no item waits to be put in."""
         inside = self._out_of.statistics()
-        return not (inside.current_buffer_used or inside.tasks_waiting_send or self._relief)
+        return not (inside.current_buffer_used or inside.tasks_waiting_send)
 
     async def receive(self) -> Item:
         """Return the next item.
@@ -118,7 +118,8 @@ class InboxSender:
 
         If cancelled, it was not put in.
         """
-        await self._inbox.wait_for_space()
+        if item.size:  # News is short, and never more than a few for each member.
+            await self._inbox.wait_for_space()
         try:
             self._channel.send_nowait(item)
         except trio.WouldBlock:
