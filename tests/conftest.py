@@ -1,8 +1,10 @@
-"""What all tests share: how Hypothesis runs."""
+"""What all tests share: how Hypothesis runs, and the fixtures that our users have, too."""
 
 import os
 
 from hypothesis import HealthCheck, settings
+
+pytest_plugins = ["trio_chat.testing"]
 
 # How fast this machine is today is no property of the code: no deadline, no check for slowness.
 # Under CI the same examples each time, so that a change is judged by what it changes; elsewhere

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 import trio
@@ -26,24 +25,15 @@ from trio_chat.client import (
 )
 from trio_chat.config import Config
 from trio_chat.server import Server
+from trio_chat.testing import Venue, open_server
 
 PATIENCE = 20  # seconds; nothing below waits for time
 
 
-@asynccontextmanager
-async def serving(config: Config) -> AsyncIterator[Server]:
-    server = Server(config)
-    with trio.fail_after(PATIENCE):
-        async with trio.open_nursery() as nursery:
-            await nursery.start(server.run)
-            yield server
-            server.drain()
-
-
 @pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    async with serving(Config(port=0)) as server:
-        yield server
+async def server(chat_server: Venue) -> AsyncIterator[Server]:
+    with trio.fail_after(PATIENCE):
+        yield chat_server.server
 
 
 async def expect(chat: Chat, *wanted: Event) -> None:
@@ -102,8 +92,8 @@ async def test_too_long_is_refused_and_the_connection_stays(server: Server) -> N
 
 async def test_more_at_once_than_the_rate_allows_all_arrive_once() -> None:
     async with (
-        serving(Config(port=0, rate=100, burst=5)) as server,
-        connect(f"{server.url}lobby/") as chat,
+        open_server(Config(port=0, rate=100, burst=5)) as venue,
+        connect(venue.url) as chat,
     ):
         async with trio.open_nursery() as nursery:
             for number in range(40):
@@ -140,11 +130,11 @@ async def test_who_is_refused_is_told_why(server: Server) -> None:
 
 async def test_who_does_not_fit_in_is_told_so() -> None:
     async with (
-        serving(Config(port=0, max_members=1)) as server,
-        connect(f"{server.url}lobby/"),
+        open_server(Config(port=0, max_members=1)) as venue,
+        connect(venue.url),
     ):
         with pytest.raises(Disconnected, match="1013"):
-            async with connect(f"{server.url}lobby/"):
+            async with connect(venue.url):
                 pytest.fail("it got in")
 
 

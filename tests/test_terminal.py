@@ -47,19 +47,21 @@ from trio_chat.terminal import (
     run_terminal,
     tabulate,
 )
+from trio_chat.testing import Venue
 
 PATIENCE = 30  # seconds; nothing below waits for time
 COMMAND = (sys.executable, "-m", "trio_chat", "connect")
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    server = Server(Config(port=0, rate=0))
+def chat_config() -> Config:
+    return Config(port=0, rate=0)
+
+
+@pytest.fixture
+async def server(chat_server: Venue) -> AsyncIterator[Server]:
     with trio.fail_after(PATIENCE):
-        async with trio.open_nursery() as nursery:
-            await nursery.start(server.run)
-            yield server
-            server.drain()
+        yield chat_server.server
 
 
 @dataclass
