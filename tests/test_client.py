@@ -234,6 +234,18 @@ async def test_who_is_cancelled_says_goodbye_and_does_not_wait(
     assert trio.current_time() == start
 
 
+async def test_when_both_leave_nobody_waits(stage: Stage, autojump_clock: MockClock) -> None:
+    for ticks in range(30):
+        stage.plan(welcome())
+        start = trio.current_time()
+        async with stage.connect():
+            peer = await stage.peer()
+            stage.nursery.start_soon(peer.close, 1001)
+            for _ in range(ticks):
+                await trio.lowlevel.checkpoint()
+        assert trio.current_time() == start
+
+
 async def test_leaving_while_away_is_at_once(stage: Stage, autojump_clock: MockClock) -> None:
     stage.plan(welcome())
     async with stage.connect() as chat:
@@ -680,6 +692,17 @@ async def test_what_the_server_may_not_say_ends_it(stage: Stage, autojump_clock:
             with pytest.raises(Disconnected) as caught:
                 await anext(chat)
             assert caught.value.code in {1002, 1003}
+
+
+async def test_a_server_that_breaks_the_websocket_protocol_ends_it(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    stage.plan(welcome())
+    async with stage.connect() as chat:
+        await (await stage.peer()).stream.send_all(b"\x83\x00")  # A reserved opcode.
+        await anext(chat)
+        with pytest.raises(Disconnected, match="1002"):
+            await anext(chat)
 
 
 async def test_pauses_grow_while_nobody_is_there_and_are_kept_to_the_second(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
@@ -151,10 +155,13 @@ async def test_a_second_client_with_the_secret_replaces_the_first(server: Server
 
 async def test_it_comes_back_to_a_server_that_was_restarted() -> None:
     with trio.fail_after(PATIENCE):
-        async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as servers:
             before = Server(Config(port=0))
-            await nursery.start(before.run)
-            async with connect(f"{before.url}lobby/", name="alice") as chat:
+            await servers.start(before.run)
+            async with (
+                connect(f"{before.url}lobby/", name="alice") as chat,
+                trio.open_nursery() as nursery,
+            ):
                 await chat.say("before")
                 assert await text_of(chat) == "before"
                 before.drain()
@@ -163,7 +170,7 @@ async def test_it_comes_back_to_a_server_that_was_restarted() -> None:
                 assert lost.code == 1001
                 nursery.start_soon(chat.say, "meanwhile")
                 after = Server(Config(port=before.port))
-                await nursery.start(after.run)
+                await servers.start(after.run)
                 async for event in chat:
                     if isinstance(event, Reconnected):
                         # Its history was in memory, so this is another life of the numbering.
@@ -187,6 +194,55 @@ async def test_plain_and_v1_in_one_room(server: Server) -> None:
         await plain.send("x" * (server.config.max_message + 1))
         with pytest.raises(PlainError, match="too-long"):
             await anext(plain)
+
+
+# --- TLS ---
+
+CERTIFICATE = Path(__file__).parent / "localhost.pem"
+
+
+@asynccontextmanager
+async def behind_tls(venue: Venue) -> AsyncIterator[str]:
+    """A proxy that speaks TLS; yields the address of the lobby there."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(CERTIFICATE)
+
+    async def proxy(theirs: trio.SSLStream[trio.SocketStream]) -> None:
+        ours = await trio.open_tcp_stream("127.0.0.1", venue.server.port)
+        async with ours, trio.open_nursery() as nursery:
+            nursery.start_soon(carry, theirs, ours)
+            await carry(ours, theirs)
+            nursery.cancel_scope.cancel()
+
+    async def carry(source: trio.abc.Stream, target: trio.abc.Stream) -> None:
+        with suppress(trio.BrokenResourceError):
+            async for data in source:
+                await target.send_all(data)
+
+    async with trio.open_nursery() as nursery:
+        serve = partial(trio.serve_ssl_over_tcp, proxy, 0, context, host="127.0.0.1")
+        (listener,) = await nursery.start(serve)
+        port = listener.transport_listener.socket.getsockname()[1]
+        yield f"https://localhost:{port}/chat/lobby/"
+        nursery.cancel_scope.cancel()
+
+
+async def test_two_talk_over_tls(chat_server: Venue) -> None:
+    trust = ssl.create_default_context(cafile=CERTIFICATE)
+    async with (
+        behind_tls(chat_server) as url,
+        connect(url, tls=trust) as chat,
+        connect_plain(url, tls=trust) as plain,
+    ):
+        await chat.say("hello")
+        assert await anext(plain) == "hello"
+
+
+async def test_a_certificate_that_nobody_vouches_for(chat_server: Venue) -> None:
+    async with behind_tls(chat_server) as url:
+        with pytest.raises(Disconnected, match=r"1015: no TLS: .*certificate verify failed"):
+            async with connect(url):
+                pytest.fail("it got in")
 
 
 # --- Without a server ---

@@ -55,6 +55,7 @@ class Member:
         self.outgoing = Outgoing(self.backlog)
         self.welcome: Welcome | None = None
         self.joined = trio.Event()  # for the first time
+        self._leaving = trio.Event()
         self._gone = trio.Event()
         self._conversation: trio.CancelScope | None = None
         self.names: set[str] = set()
@@ -82,6 +83,7 @@ class Member:
 
     async def leave(self) -> None:
         """Say goodbye to the server, if there is one, and wait for its own."""
+        self._leaving.set()
         if self._conversation is not None:
             self._conversation.cancel(reason="this client leaves")
             await self._gone.wait()
@@ -95,6 +97,8 @@ class Member:
                 return  # It has left.
             except Disconnected as exc:
                 lost = exc.ending
+            if self._leaving.is_set():
+                return  # The server was quicker with its goodbye.
             if self.welcome is None:
                 raise Disconnected(lost)
             comeback = comeback_after(lost.code)
