@@ -623,7 +623,11 @@ async def test_what_is_said_while_away_is_sent_once_it_is_back(
         await wait_all_tasks_blocked()
         nursery.start_soon(chat.say, "meanwhile")
         peer = await stage.peer()
-        await peer.say(ack(await peer.hear(), 1))
+        said = await peer.hear()
+        with trio.move_on_after(1) as once:
+            await peer.hear()
+        assert once.cancelled_caught
+        await peer.say(ack(said, 1))
 
 
 @pytest.mark.parametrize("code", [1001, 1008, 1011, 1012, 1013, 4000, 4003])
@@ -825,6 +829,25 @@ async def test_who_says_something_before_taking_more_gets_the_receipt(
         nursery.start_soon(answer_late)
         assert (await chat.say("hello")).seq == 3 * PLENTY
         assert len(texts(await take(chat, 3 * PLENTY - 1))) == 3 * PLENTY - 1
+
+
+async def test_who_is_far_behind_can_still_say_something(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    stage.new_pair = trio.testing.lockstep_stream_pair
+    stage.plan(welcome(members=[]))
+    async with stage.connect() as chat, trio.open_nursery() as nursery:
+        await anext(chat)
+        peer = await stage.peer()
+
+        async def flood_and_answer() -> None:
+            await peer.say(*map(message, range(1, 2 * PLENTY)))
+            await peer.say(ack(await peer.hear(), 2 * PLENTY))
+
+        nursery.start_soon(flood_and_answer)
+        await trio.sleep(SILENCE / 2)
+        assert PLENTY <= chat.seq < PLENTY + 10
+        assert (await chat.say("hello")).seq == 2 * PLENTY
 
 
 async def test_a_receipt_out_of_reach_is_an_overrun(

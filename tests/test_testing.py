@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from trio_chat.client import (
@@ -153,3 +156,40 @@ async def test_the_example_in_the_docs_runs(tmp_path: Path) -> None:
         env=dict(os.environ) | {"PYTHONPATH": str(Path(__file__).parent.parent)},
     )
     assert b"2 passed" in done.stdout, done.stdout.decode()
+
+
+# --- Client and server, with nothing between them that can be relied on ---
+
+Cut = tuple[str, float]  # Who loses the connection, and after how many seconds.
+
+
+async def talk_over_bad_lines(cuts: Sequence[Cut]) -> None:
+    async with open_room(Config(port=0, rate=0)) as venue:
+        guests = {name: await venue.join(name) for name in ("alice", "bob")}
+        count = 20
+
+        async def cut(name: str, seconds: float) -> None:
+            await trio.sleep(seconds)
+            await guests[name].lose_connection()
+
+        async with trio.open_nursery() as nursery:
+            for name, seconds in cuts:
+                nursery.start_soon(cut, name, seconds)
+            for number in range(1, count + 1):
+                receipt = await guests["alice"].say(str(number))
+                assert receipt.seq == number
+                await trio.sleep(0.1)
+        await trio.sleep(60)
+        for guest in guests.values():
+            messages = [event for event in guest.heard if isinstance(event, Message)]
+            assert [message.seq for message in messages] == list(range(1, count + 1))
+            assert [message.text for message in messages] == [*map(str, range(1, count + 1))]
+
+
+@given(
+    cuts=st.lists(st.tuples(st.sampled_from(["alice", "bob"]), st.floats(0, 5)), max_size=8),
+    schedule=st.random_module(),
+)
+@settings(max_examples=50)
+def test_over_the_worst_line_each_message_comes_once(cuts: list[Cut], schedule: object) -> None:
+    trio.run(talk_over_bad_lines, cuts, clock=MockClock(autojump_threshold=0))
