@@ -9,6 +9,7 @@ Back-pressure, in one sentence: a full inbox makes that sender wait, and its TCP
 
 from __future__ import annotations
 
+import contextlib
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -89,6 +90,12 @@ class Inbox:
             trio.EndOfChannel: nothing will.
         """
         return self._took(self._out_of.receive_nowait())
+
+    async def discard(self) -> None:
+        """Take what comes and drop it, until every way in is closed."""
+        with contextlib.suppress(trio.EndOfChannel):
+            while True:
+                await self.receive()
 
     def _took(self, item: Item) -> Item:
         self._bytes -= item.size

@@ -1,8 +1,8 @@
 """A room: a nursery that holds a hub and its members' sessions.
 
 It opens with its first arrival. It ends when its last member has left and everything that was said
-is recorded. Whoever ends it earlier first writes down why, then cancels: exactly its hub and its
-members end with it, and each member is told. Its history stays.
+is recorded. Whoever ends it earlier writes down why, cancels its hub, and ends its members'
+conversations: each is told, behind what was on its way already. Its history stays.
 
     session → inbox [memory channel] → hub: number, record, encode once, join → every member's wire
 
@@ -74,7 +74,7 @@ class Room:
         self._hub: Hub | None = None
         self._log: RoomLog | None = None
         self._nursery: trio.Nursery | None = None
-        self._scope = trio.CancelScope()
+        self._hub_scope = trio.CancelScope()
         self._spoken = trio.Event()
         self._inside = 0  # arrivals and sessions
         self.name = name
@@ -90,12 +90,11 @@ class Room:
         An error in the hub or the history is logged here and costs this room alone.
         """
         try:
-            with self._scope:
-                async with trio.open_nursery() as nursery:
-                    self._nursery = nursery
-                    await self._start_hub(nursery)
-                    async for arrival in self._arrivals:
-                        nursery.start_soon(self._hold, arrival, name=f"member {arrival.peer}")
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                await self._start_hub(nursery)
+                async for arrival in self._arrivals:
+                    nursery.start_soon(self._hold, arrival, name=f"member {arrival.peer}")
         finally:
             self._retire(DRAINING)
             with trio.move_on_after(self._config.close_timeout, shield=True):
@@ -105,9 +104,8 @@ class Room:
         try:
             self._log = await self._history.open_room(self.name)
         except HistoryUnavailable as exc:
-            # No need to cancel: whoever arrives reads the ending, and is told.
             log.warning("room %s: no history: %s", self.name, exc)
-            self._retire(NO_HISTORY)
+            self.end(NO_HISTORY)
         except Exception as exc:  # noqa: BLE001 - the room's boundary
             self._fail(exc)
         else:
@@ -116,15 +114,18 @@ class Room:
 
     async def _run_hub(self, hub: Hub) -> None:
         try:
-            while True:
-                await hub.run_once()
-                self._settle()
+            with self._hub_scope:
+                while True:
+                    await hub.run_once()
+                    self._settle()
         except trio.EndOfChannel:
             pass  # The room is drained, or empty.
         except Exception as exc:  # noqa: BLE001 - the room's boundary
             self._fail(exc)
         finally:
             self._spoken.set()
+        # Where it ended early, nothing is recorded any more; but a leave may wait to be put in.
+        await self._inbox.discard()
 
     async def _hold(self, arrival: Arrival) -> None:
         # The session closes the connection from its first line on.
@@ -163,8 +164,11 @@ class Room:
 
     def end(self, ending: Ending) -> None:
         """End the room now: its hub stops, its members are told. The first reason counts."""
+        # Who has no place yet asks for the way in, and is told there.
         self._retire(ending)
-        self._scope.cancel(reason=f"room {self.name} ended: {ending.reason}")
+        self._hub_scope.cancel(reason=f"room {self.name} ended: {ending.reason}")
+        for member in self.roster:
+            member.end(ending)
 
     def drain(self, deadline: float) -> None:
         """End the room when what was said is recorded and offered, its members closed by then."""
@@ -176,10 +180,7 @@ class Room:
     def _fail(self, cause: Exception) -> None:
         self._tally.faults += 1
         log.error("room %s failed", self.name, exc_info=cause)
-        if self._hub is None:
-            self._retire(FAULT)  # As without a history: whoever arrives is told.
-        else:
-            self.end(FAULT)
+        self.end(FAULT)
 
     def _settle(self) -> None:
         # The room is over when nobody is in it and nothing is left to be said. Until then somebody
