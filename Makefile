@@ -52,13 +52,14 @@ check: $(VENV)/.tests  ## format, lint, types and layers, without the tests
 format: $(VENV)/.tests  ## rewrite the sources as ruff likes them
 	@$(BIN)/ruff format $(SOURCES) && $(BIN)/ruff check --fix $(SOURCES)
 
-bench: $(VENV)/.tests  ## measure; options as in make bench ARGS="--help"
+bench: $(VENV)/.bench  ## measure; options as in make bench ARGS="--help"
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
 pin:  ## write constraints.txt anew, with today's releases
 	@rm -rf $(VENV)-pin && $(PYTHON) -m venv $(VENV)-pin
 	@$(VENV)-pin/bin/python -m pip install --quiet --upgrade pip hatchling editables
-	@$(VENV)-pin/bin/python -m pip install --quiet --no-build-isolation --editable . --group test
+	@$(VENV)-pin/bin/python -m pip install --quiet --no-build-isolation --editable . --group test \
+	  --group bench
 	@sed -n '/^#/p' constraints.txt > $(VENV)-pin/new
 	@$(VENV)-pin/bin/python -m pip freeze --all --exclude-editable | grep -v '^setuptools' \
 	  >> $(VENV)-pin/new
@@ -69,7 +70,7 @@ clean:  ## remove what was made
 	  .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# --- The virtual environment, in three steps ---
+# --- The virtual environment, in three steps, and a fourth for the servers to compare with ---
 
 # What it says goes to standard error: the standard output of `make run` is the server's.
 $(VENV)/.made: constraints.txt
@@ -86,4 +87,13 @@ $(VENV)/.package: $(VENV)/.made pyproject.toml
 
 $(VENV)/.tests: $(VENV)/.package
 	@$(PIP) --group test
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.tests benchmarks/peers/node/package-lock.json
+	@$(PIP) --group bench
+	@if command -v npm >/dev/null; then \
+	  npm ci --prefix benchmarks/peers/node --ignore-scripts --no-audit --no-fund --loglevel=error >&2; \
+	else \
+	  echo "without npm, ws on Node.js and Bun are left out of what is compared" >&2; \
+	fi
 	@touch $@
