@@ -67,7 +67,7 @@ pin:  ## write constraints.txt anew, with today's releases
 
 clean:  ## remove what was made
 	rm -rf $(VENV) $(VENV)-pin dist build .coverage .hypothesis .mypy_cache .pytest_cache \
-	  .ruff_cache .import_linter_cache
+	  .ruff_cache .import_linter_cache benchmarks/peers/node/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- The virtual environment, in three steps, and a fourth for the servers to compare with ---
