@@ -58,6 +58,19 @@ async def test_bytes_that_wait_make_senders_wait_until_they_are_below_the_limit(
         assert name_of(inbox.receive_nowait()) == "waits"
 
 
+async def test_all_who_wait_for_bytes_are_let_in_when_there_is_room_for_all() -> None:
+    inbox = Inbox(max_items=10, max_bytes=100)
+    await inbox.sender().send(news("large", 5_000))
+    async with trio.open_nursery() as nursery:
+        for name in "ab":
+            nursery.start_soon(inbox.sender().send, news(name, 1))
+        await wait_all_tasks_blocked()
+        inbox.receive_nowait()
+        await wait_all_tasks_blocked()
+
+        assert sorted(name_of(inbox.receive_nowait()) for _ in range(2)) == ["a", "b"]
+
+
 async def test_news_of_no_size_does_not_wait_for_bytes() -> None:
     inbox = Inbox(max_items=10, max_bytes=100)
     await inbox.sender().send(news("large", 5_000))
@@ -120,7 +133,7 @@ async def test_it_ends_when_the_last_sender_has_closed_and_everything_is_read() 
         inbox.receive_nowait()
 
 
-async def test_while_the_room_is_open_more_may_come_though_nobody_is_there() -> None:
+def test_while_the_room_is_open_more_may_come_though_nobody_is_there() -> None:
     inbox = Inbox(max_items=10, max_bytes=0)
     inbox.sender().close()
 

@@ -323,6 +323,8 @@ async def test_members_of_rooms_that_are_cancelled_are_told_that_the_server_goes
 
         for guest in guests:
             assert await code(guest) == 1001
+        await lobby.quiet()
+        assert lobby.house.tally.endings == {1001: 3}
 
 
 async def test_those_who_still_wait_when_a_room_is_cancelled_are_let_go_at_once(

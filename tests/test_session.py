@@ -92,7 +92,7 @@ async def test_who_comes_and_goes_is_told_to_the_others_and_to_nobody_else(
         await alice.hear("join", name="bob")
         assert bob.welcome["members"] == ["alice", "bob"]
 
-        assert await bob.close() == Ending(1000, "")
+        assert code(await bob.close()) == 1000
         await alice.hear("leave", name="bob")
 
         assert alice.story() == ["join bob", "leave bob"]
@@ -892,6 +892,18 @@ async def test_a_member_that_takes_nothing_for_10_seconds_is_evicted(
         assert trio.current_time() - start == 10
 
 
+async def test_a_newcomer_that_reads_gets_a_history_larger_than_an_outbox(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_lobby(Config(rate=0, outbox=2_000)) as lobby:
+        speaker = await talk(lobby, 100)
+
+        guest = await lobby.join(line=lockstep, since=0, epoch=speaker.welcome["epoch"])
+        await guest.until_heard("message 100")
+
+        assert guest.numbers == [*range(1, 101)]
+
+
 async def test_an_evicted_member_comes_back_with_since_and_has_missed_nothing(
     autojump_clock: MockClock,
 ) -> None:
@@ -917,8 +929,8 @@ async def test_an_evicted_member_comes_back_with_since_and_has_missed_nothing(
 # --- Ends -----------------------------------------------------------------------------------------
 
 
-async def drain(lobby: Lobby, timeout: float = 8) -> None:
-    lobby.rooms.drain(trio.current_time() + timeout)
+def drain(lobby: Lobby) -> None:
+    lobby.rooms.drain(trio.current_time() + 8)
 
 
 async def test_draining_delivers_what_was_accepted_and_says_1001_behind_it(
@@ -934,7 +946,7 @@ async def test_draining_delivers_what_was_accepted_and_says_1001_behind_it(
         await bob.say("the last", "b")
         await bob.fence()
 
-        await drain(lobby)
+        drain(lobby)
         assert not alice.gone.is_set()
         store.set()
 
@@ -959,7 +971,7 @@ async def test_a_stalled_member_does_not_keep_a_drain_beyond_its_deadline(
         await alice.until_heard("hello?")
 
         start = trio.current_time()
-        await drain(lobby, 8)
+        drain(lobby)
         assert code(await alice.wait_closed()) == 1001
         assert trio.current_time() == start
         await trio.sleep_until(start + 8)
@@ -978,7 +990,7 @@ async def test_whoever_still_reads_the_history_when_a_drain_begins_is_told_so(
         lobby.history.before_reading = trio.Event().wait
         newcomer = await lobby.join(name="newcomer")
 
-        await drain(lobby)
+        drain(lobby)
 
         assert code(await newcomer.wait_closed()) == 1001
         assert code(await speaker.wait_closed()) == 1001
@@ -993,7 +1005,7 @@ async def test_whoever_is_at_the_threshold_when_a_drain_begins_is_told_so(
         guests = [await lobby.arrive() for _ in range(3)]
         await lobby.quiet()
 
-        await drain(lobby)
+        drain(lobby)
         opening.set()
 
         for guest in guests:
