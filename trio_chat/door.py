@@ -176,10 +176,12 @@ class Door:
         if method != "HEAD" and answer.body:
             data.append(self._http.send(h11.Data(data=answer.body)))
         data.append(self._http.send(h11.EndOfMessage()))
-        with trio.move_on_after(self._config.idle_timeout):
+        with trio.move_on_after(self._config.idle_timeout) as patience:
             rest = memoryview(b"".join(part for part in data if part))
             while rest:
                 rest = rest[await self._transport.send_some(rest) :]
+        if patience.cancelled_caught:
+            raise trio.BrokenResourceError("the client did not take its answer")
 
     async def _linger(self) -> None:
         # A socket that is closed over unread bytes is reset, and the reset eats the answer.
