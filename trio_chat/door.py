@@ -152,9 +152,8 @@ class Door:
         return True
 
     async def _turn_away(self, answer: Answer) -> None:
-        if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            await self._send("GET", answer)
-            await self._linger()
+        await self._send("GET", answer)
+        await self._linger()
 
     async def _send(self, method: str, answer: Answer) -> None:
         self._tally.answers[answer.status] += 1

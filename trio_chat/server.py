@@ -24,6 +24,7 @@ from .config import Config
 from .crowd import Crowd
 from .door import Door
 from .heartbeat import Heartbeat
+from .history import History
 from .history.memory import MemoryHistory
 from .house import House
 from .ledger import Ledger
@@ -46,11 +47,11 @@ log = logging.getLogger(__name__)
 FOR_MEMBERS: Final = 0.9
 
 
-def build_house(config: Config) -> House:
-    """Return the shared things of one server, all new."""
+def build_house(config: Config, history: History) -> House:
+    """Return the shared things of one server, all new but the history."""
     return House(
         config=config,
-        history=MemoryHistory(config.retention, config.keep_total),
+        history=history,
         ledger=Ledger(),
         tally=Tally(),
         outboxes=Outboxes(config.outboxes),
@@ -60,11 +61,15 @@ def build_house(config: Config) -> House:
 
 
 class Server:
-    """A chat server. `run` it in a nursery, `drain` it to end it."""
+    """A chat server. `run` it in a nursery, `drain` it to end it.
 
-    def __init__(self, config: Config) -> None:
+    `history` is the one that `config` asks for, unless another is given.
+    """
+
+    def __init__(self, config: Config, history: History | None = None) -> None:
         self.config = config
-        self.house = build_house(config)
+        history = history or MemoryHistory(config.retention, config.keep_total)
+        self.house = build_house(config, history)
         self._site = Site(self._counts, self._metrics, lambda: not self._draining.is_set())
         self._draining = trio.Event()
         self._listeners: list[socket.socket] = []
@@ -132,8 +137,8 @@ class Server:
         self._unstored = self.house.tally.unstored
         now, timeout = trio.current_time(), self.config.drain_timeout
         grace.deadline = now + timeout
-        if self._rooms is not None:
-            self._rooms.drain(deadline=now + FOR_MEMBERS * timeout)
+        assert self._rooms is not None
+        self._rooms.drain(deadline=now + FOR_MEMBERS * timeout)
 
     def _close_the_books(self) -> None:
         ledger = self.house.ledger
