@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from .protocol import (
@@ -23,7 +23,10 @@ from .protocol import (
 )
 from .web import Answer, Request, say
 
-DEFAULT_PORTS: Final = {"http": 80, "ws": 80, "https": 443, "wss": 443}
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+# What some proxies forward as the scheme of a WebSocket; an origin has its page's.
+PAGE_SCHEMES: Final = {"ws": "http", "wss": "https"}
 
 
 class Refused(Exception):
@@ -122,22 +125,33 @@ def _head(key: str, dialect: Dialect) -> bytes:
 
 def _is_welcome(request: Request, allowed: tuple[str, ...], scheme: str | None) -> bool:
     # Browsers say where a page came from; nobody else does, and nobody else can be protected.
-    origin = request.get(b"origin")
-    if origin is None or "*" in allowed or origin.lower() in {item.lower() for item in allowed}:
+    given = request.get(b"origin")
+    if given is None or "*" in allowed or given.lower() in {item.lower() for item in allowed}:
         return True
-    theirs = _host_and_port(origin, None)
-    ours = _host_and_port(f"//{request.get(b'host') or ''}", scheme or urlsplit(origin).scheme)
-    if theirs is None or theirs != ours:
+    theirs = _parse_origin(given)
+    if theirs is None or (scheme is not None and _of_page(scheme) != theirs.scheme):
         return False
-    return scheme is None or scheme == urlsplit(origin).scheme.lower()
+    return theirs == _parse_origin(f"{theirs.scheme}://{request.get(b'host') or ''}")
 
 
-def _host_and_port(url: str, scheme: str | None) -> tuple[str, int] | None:
+def _of_page(scheme: str) -> str:
+    return PAGE_SCHEMES.get(scheme.lower(), scheme.lower())
+
+
+class Origin(NamedTuple):
+    """Where a page came from (RFC 6454)."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+def _parse_origin(url: str) -> Origin | None:
     try:
         parts = urlsplit(url)
-        port = parts.port or DEFAULT_PORTS[(scheme or parts.scheme).lower()]
+        port = DEFAULT_PORTS[parts.scheme] if parts.port is None else parts.port
     except (ValueError, KeyError):
         return None
-    if not parts.hostname or parts.path or parts.query or parts.fragment or parts.username:
+    if not parts.hostname or "@" in parts.netloc or parts.path or parts.query or parts.fragment:
         return None
-    return parts.hostname.lower(), port
+    return Origin(parts.scheme, parts.hostname, port)
