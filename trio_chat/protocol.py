@@ -13,7 +13,7 @@ import enum
 import secrets
 import unicodedata
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final, NamedTuple
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -310,7 +310,7 @@ def parse_room_name(segment: str) -> str:
     """
     try:
         name = unicodedata.normalize("NFC", unquote_to_bytes(segment).decode())
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise BadName("a room's name is UTF-8") from None
     if not 1 <= len(name) <= MAX_ROOM_NAME:
         raise BadName(f"a room's name has 1 to {MAX_ROOM_NAME} characters")
@@ -342,6 +342,10 @@ class JoinRequest:
     resume: str | None = None
 
 
+JOIN_PARAMETERS: Final = frozenset(field.name for field in fields(JoinRequest))
+MAX_PARAMETERS: Final = 64
+
+
 def parse_query(query: str) -> JoinRequest:
     """Read the query string of a v1 handshake. Unknown parameters are ignored.
 
@@ -349,9 +353,16 @@ def parse_query(query: str) -> JoinRequest:
         BadQuery: naming the parameter.
     """
     try:
-        given = dict(parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=64))
+        # What is not UTF-8 is told by its lone surrogates, if it is in a parameter that counts.
+        pairs = parse_qsl(
+            query, keep_blank_values=True, errors="surrogateescape", max_num_fields=MAX_PARAMETERS
+        )
     except ValueError:
-        raise BadQuery("query", "expected at most 64 parameters in percent-encoded UTF-8") from None
+        raise BadQuery("query", f"expected at most {MAX_PARAMETERS} parameters") from None
+    given = dict(pairs)
+    for parameter in JOIN_PARAMETERS & given.keys():
+        if any("\ud800" <= char <= "\udfff" for char in given[parameter]):
+            raise BadQuery(parameter, "expected percent-encoded UTF-8")
     name, since, history = given.get("name"), given.get("since"), given.get("history")
     return JoinRequest(
         name=None if name is None else _parse_name(name),
@@ -366,7 +377,7 @@ def _parse_name(raw: str) -> str:
     name = raw.strip()
     if not 1 <= len(name) <= MAX_NAME:
         raise BadQuery("name", f"expected 1 to {MAX_NAME} characters, got {len(name)}")
-    if any(unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for char in name):
+    if any(unicodedata.category(char) in {"Cc", "Cf", "Zl", "Zp"} for char in name):
         raise BadQuery("name", "expected no control, format or line separator characters")
     return name
 
