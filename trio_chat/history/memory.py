@@ -22,6 +22,10 @@ from . import Accepted, Conflict, Draft, Duplicate, Receipt
 # What an entry costs besides its text, in bytes: the tuple, its numbers, its place in two tables.
 ENTRY_OVERHEAD: Final = 400
 
+# What a room costs that is closed and kept, besides its entries: or else rooms whose messages were
+# too large to be kept would cost nothing, however many they are.
+LOG_OVERHEAD: Final = 800
+
 
 class MemoryHistory:
     """All rooms' pasts, in this process.
@@ -70,7 +74,7 @@ class MemoryHistory:
 
     def make_space(self, log: MemoryLog) -> None:
         """Forget until all rooms fit: the longest closed first, then the oldest of `log` itself."""
-        while self._limit and self.size > self._limit:
+        while self._limit and self.size + LOG_OVERHEAD * len(self._closed) > self._limit:
             if self._closed:
                 self._forget_longest_closed()
             elif not log.forget_oldest():
