@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_chat.inbox import Inbox, Item, Joined
+from trio_chat.inbox import Inbox, Item, Joined, Left
 
 
 def name_of(item: Item) -> str:
@@ -139,3 +139,22 @@ def test_while_the_room_is_open_more_may_come_though_nobody_is_there() -> None:
 
     with pytest.raises(trio.WouldBlock):
         inbox.receive_nowait()
+
+
+async def test_an_item_on_its_way_to_a_hub_that_waits_is_still_in_the_inbox(
+    nursery: trio.Nursery,
+) -> None:
+    inbox = Inbox(max_items=10, max_bytes=0)
+    taken: list[Item] = []
+
+    async def take() -> None:
+        taken.append(await inbox.receive())
+
+    nursery.start_soon(take)
+    await wait_all_tasks_blocked()
+    with inbox.sender() as sender:
+        sender.send_nowait(Left("ada"))
+        assert not is_empty(inbox)
+    await wait_all_tasks_blocked()
+    assert taken == [Left("ada")]
+    assert is_empty(inbox)

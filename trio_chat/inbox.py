@@ -58,6 +58,8 @@ class Inbox:
         self._into, self._out_of = trio.open_memory_channel[Item](max_items)
         self._max_bytes = max_bytes
         self._bytes = 0
+        # Below zero for a moment, where the hub is quicker than a sender that waited.
+        self._untaken = 0
         self._relief = trio.lowlevel.ParkingLot()
 
     def sender(self) -> InboxSender:
@@ -71,8 +73,10 @@ class Inbox:
     @property
     def empty(self) -> bool:
         """Whether nothing waits in here, and no item waits to be put in."""
+        # A channel hands an item straight to a hub that waits: it is in neither number, and yet the
+        # hub has not begun with it. That is what `_untaken` is for.
         inside = self._out_of.statistics()
-        return not (inside.current_buffer_used or inside.tasks_waiting_send)
+        return not (inside.current_buffer_used or inside.tasks_waiting_send or self._untaken > 0)
 
     async def receive(self) -> Item:
         """Return the next item.
@@ -98,6 +102,7 @@ class Inbox:
                 await self.receive()
 
     def _took(self, item: Item) -> Item:
+        self._untaken -= 1
         self._bytes -= item.size
         if self._relief:
             self._relief.unpark_all()
@@ -109,7 +114,8 @@ class Inbox:
             await self._relief.park()
 
     def count_in(self, size: int) -> None:
-        """Count an item's bytes in."""
+        """Count an item in."""
+        self._untaken += 1
         self._bytes += size
 
 
