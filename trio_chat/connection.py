@@ -31,6 +31,7 @@ NO_LIMIT = 2**63 - 1
 
 
 UNSHAKEN: Final = Ending(CloseCode.ABNORMAL, "the peer went away during the handshake")
+GONE: Final = Ending(CloseCode.ABNORMAL, "the peer went away without a goodbye")
 
 
 class Connection:
@@ -115,9 +116,9 @@ class Connection:
         if self.ending is not None:
             return self.ending
         closed = self._websocket.closed if self._websocket else None
-        if closed is None or closed.code == CloseCode.ABNORMAL:
-            return Ending(CloseCode.ABNORMAL, "the peer went away without a goodbye")
-        return Ending(closed.code, closed.reason or "the peer closed")
+        if closed is not None and closed.code != CloseCode.ABNORMAL:
+            return Ending(closed.code, closed.reason or "the peer closed")
+        return self.wire.verdict or GONE
 
     def __aiter__(self) -> AsyncIterator[str | bytes]:
         return self
@@ -130,9 +131,9 @@ class Connection:
             raise StopAsyncIteration from None
 
     async def send(self, message: str | bytes) -> None:
-        """Send a message and wait until it is out.
+        """Send a message and wait until it is out; before that, until those before it are.
 
-        If cancelled, the message stays in the queue, whole.
+        If cancelled, the message is not sent at all, or stays in the queue, whole.
         """
         frame = (
             binary_frame(message) if isinstance(message, bytes) else text_frame(message.encode())
@@ -140,11 +141,11 @@ class Connection:
         await self.send_frames(frame)
 
     async def send_frames(self, frames: bytes) -> None:
-        """Send ready-made frames and wait until they are out. If cancelled, they stay queued."""
+        """Send ready-made frames, as `send` does."""
+        # Who waits is not evicted for what waits: a slow peer makes this sender slow.
+        await self.wire.wait_send_all_might_not_block()
         if not self.wire.offer(frames):
             await self.wire.wait_send_all_might_not_block()
-        else:
-            await trio.lowlevel.checkpoint()
 
     def ping(self) -> None:
         """Ask whether the peer is still there."""
@@ -165,8 +166,7 @@ async def open_connection(
 
     Raises:
         ExceptionGroup: of `Ended` where the peer went away during the handshake; of what the block,
-            trio-websocket's reader or the writer
-            raised.
+            trio-websocket's reader or the writer raised.
     """
     connection = Connection(wire)
     deadline = math.inf
@@ -193,6 +193,7 @@ async def open_connection(
                 # A Trio stream is torn where its writer is cancelled, so that is let finish first.
                 with trio.CancelScope(deadline=deadline, shield=True):
                     await wire.wait_send_all_might_not_block()
+                wire.attach(None)
                 nursery.cancel_scope.cancel(reason="the conversation is over")
     finally:
         with trio.CancelScope(deadline=deadline, shield=True):

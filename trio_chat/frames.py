@@ -12,7 +12,7 @@ stream; whatever else there is passes through untouched, and trio-websocket judg
 from __future__ import annotations
 
 import enum
-from typing import Final, Literal, NamedTuple, NoReturn
+from typing import Final, Literal, NamedTuple
 
 FIN: Final = 0x80
 MASKED: Final = 0x80
@@ -26,6 +26,7 @@ FINAL_CLOSE: Final = FIN | 0x8
 FINAL_PING: Final = FIN | 0x9
 
 MAX_CONTROL_PAYLOAD: Final = 125
+NO_CODE: Final = 1005
 
 
 def text_frame(payload: bytes) -> bytes:
@@ -48,7 +49,12 @@ def _frame(first: int, payload: bytes) -> bytes:
 
 
 def close_frame(code: int, reason: str) -> bytes:
-    """Return a Close frame; the reason is cut where it does not fit (RFC 6455, section 5.5)."""
+    """Return a Close frame; the reason is cut where it does not fit (RFC 6455, section 5.5).
+
+    1005 stands for a Close without a code, and never goes over the line itself (section 7.1.5).
+    """
+    if code == NO_CODE:
+        return b"%c\0" % FINAL_CLOSE
     text = reason.encode()[: MAX_CONTROL_PAYLOAD - 2]
     payload = code.to_bytes(2, "big") + text.decode(errors="ignore").encode()
     return b"%c%c%b" % (FINAL_CLOSE, len(payload), payload)
@@ -116,11 +122,12 @@ class Chunk(NamedTuple):
 
 
 class TooMuch(Exception):
-    """The client's frames went over a bound."""
+    """The client's frames went over a bound; `before` is the chunk up to the frame that did."""
 
-    def __init__(self, excess: Excess) -> None:
+    def __init__(self, excess: Excess, before: Chunk) -> None:
         super().__init__(excess.value)
         self.excess = excess
+        self.before = before
 
 
 class FrameFollower:
@@ -171,12 +178,14 @@ class FrameFollower:
         controls = 0
         kept = position = 0  # data[kept:position] was looked at and will be passed on.
         while position < len(data):
-            if self.close_seen or self.lost:
+            if self.lost:
                 position = len(data)
             elif self._remaining:
                 step = min(self._remaining, len(data) - position)
                 self._remaining -= step
                 position += step
+            elif self.close_seen:
+                data = data[:position]  # Nothing counts behind a Close (section 5.5.1).
             elif (lifted := self._lift(data, position)) is not None:
                 text, end = lifted
                 messages.append(text)
@@ -184,14 +193,21 @@ class FrameFollower:
                     passed.append(data[kept:position])
                 kept = position = end
             else:
-                header, position = self._next_header(data, position)
+                start = position
+                header, position = self._next_header(data, start)
                 if header is None:
                     break
                 if header.first & CONTROL:
                     controls += 1
                     self.close_seen = header.first == FINAL_CLOSE
-                elif self._begins_message(header):
-                    messages.append(LONG_WAY)
+                elif (excess := self._count(header)) is not None:
+                    self.lost = True
+                    passed.append(data[kept:start])
+                    raise TooMuch(excess, Chunk(b"".join(passed), messages, controls))
+                else:
+                    if not self.in_message:
+                        messages.append(LONG_WAY)
+                    self.in_message = not header.first & FIN
         # Most chunks are lifted whole or passed on whole: neither is copied.
         if kept == 0:
             return Chunk(data, messages, controls)
@@ -224,8 +240,8 @@ class FrameFollower:
             return None, len(data)
         self._carry = b""
         if not self._is_sound(header):
-            self.lost = True
-            return header, len(data)
+            self.lost = True  # A broken frame begins nothing; the engine will say so.
+            return None, len(data)
         self._remaining = header.length
         return header, start + header.size - carried
 
@@ -240,20 +256,14 @@ class FrameFollower:
             return bool(first & FIN) and opcode <= 0xA and length <= MAX_CONTROL_PAYLOAD
         return opcode == CONTINUATION if self.in_message else opcode in (TEXT, BINARY)
 
-    def _begins_message(self, header: Header) -> bool:
-        begins = not self.in_message
-        if begins:
+    def _count(self, header: Header) -> Excess | None:
+        # Counts a data frame; returns which bound it goes over.
+        if not self.in_message:
             self._message_bytes = self._fragments = 0
         self._message_bytes += header.length
         self._fragments += 1
         if self._max_bytes and self._message_bytes > self._max_bytes:
-            self._give_up(Excess.BYTES)
+            return Excess.BYTES
         if self._max_fragments and self._fragments > self._max_fragments:
-            self._give_up(Excess.FRAGMENTS)
-        self.in_message = not header.first & FIN
-        # A broken frame begins no message; the engine will say so.
-        return begins and not self.lost
-
-    def _give_up(self, excess: Excess) -> NoReturn:
-        self.lost = True
-        raise TooMuch(excess)
+            return Excess.FRAGMENTS
+        return None

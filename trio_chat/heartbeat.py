@@ -6,6 +6,7 @@ rate; this costs a look at two numbers a connection and turn.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import trio
@@ -51,6 +52,8 @@ class Heartbeat:
     def _look_at(self, connection: Connection, now: float) -> None:
         config, heard = self._config, connection.wire.heard
         begun = connection.wire.begun
+        if heard == math.inf:
+            return  # It is we who are busy: nobody can be blamed for what we have not read.
         if now - begun > config.message_timeout:
             connection.end(UNFINISHED)
         elif connection.pinged > heard:

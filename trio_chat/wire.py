@@ -9,7 +9,8 @@ which a writer task drains until it has caught up. Whatever goes wrong on the wa
 and nobody else: `offer` never raises.
 
 The ending is ours too. trio-websocket closes its stream when it is done; to the wire that only
-means that no more will be read. The goodbye is said by `hang_up`, when nobody else holds the wire.
+means that no more will be read. The goodbye is said by `hang_up`, when nobody else holds the wire:
+behind everything that the conversation had to say, and once.
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ from .config import Config
 from .frames import FINAL_CLOSE, FrameFollower, LongWay, TooMuch, close_frame
 from .ledger import Ledger
 from .outbox import Blob, Outbox, Outboxes
-from .protocol import NEVER_SENT, VIOLATIONS, CloseCode, Ending
+from .protocol import VIOLATIONS, CloseCode, Ending
 from .rate import TokenBucket
 from .transport import Transport
 
 # One item is what one read brought. More than one in store would only hide from TCP that we wait.
 LANE_CAPACITY: Final = 1
+
+FLOODING: Final = Ending(CloseCode.POLICY, "flooding: too many control frames")
 
 
 class Wire(trio.abc.Stream):
@@ -38,8 +41,8 @@ class Wire(trio.abc.Stream):
 
     __slots__ = (
         "_accepted",
+        "_answered",
         "_broken",
-        "_close_sent",
         "_config",
         "_controls",
         "_early",
@@ -60,6 +63,7 @@ class Wire(trio.abc.Stream):
         "heard",
         "lane",
         "name",
+        "verdict",
     )
 
     def __init__(
@@ -94,12 +98,14 @@ class Wire(trio.abc.Stream):
         self._outbox: Outbox | None = None
         self._open = True
         self._shut_reason = ""
-        self._close_sent = False
+        self._answered = False  # The handshake is: from here on there are frames.
         self._finished = False  # The peer has: nothing more will come.
         self._broken = False
         self._nursery: trio.Nursery | None = None
         self._on_end: Callable[[Ending], None] = _nobody
-        self.heard = trio.current_time()  # when the peer last sent anything
+        self.verdict: Ending | None = None  # What the peer did that is no question for the engine.
+        # Since when we listen and hear nothing; inf while it is we who do not listen.
+        self.heard = trio.current_time()
         self.begun = math.inf  # when the message that is not finished yet began
         self.name = transport.peer
 
@@ -108,8 +114,8 @@ class Wire(trio.abc.Stream):
         """The other side's address."""
         return self._transport.peer
 
-    def attach(self, nursery: trio.Nursery) -> None:
-        """Say where this wire's writer lives."""
+    def attach(self, nursery: trio.Nursery | None) -> None:
+        """Say where this wire's writer lives; with None, that what comes waits for `hang_up`."""
         self._nursery = nursery
 
     def accepted(self, on_end: Callable[[Ending], None]) -> None:
@@ -118,9 +124,9 @@ class Wire(trio.abc.Stream):
         `on_end` is called when the connection must end, with the reason.
         """
         self._on_end = on_end
-        if self._accepted is not None:
-            self._accepted.set()
-            self._accepted = None
+        assert self._accepted is not None, "a handshake is done once"
+        self._accepted.set()
+        self._accepted = None
 
     # --- Going out: what must not interleave is synchronous --------------------------------------
 
@@ -157,13 +163,15 @@ class Wire(trio.abc.Stream):
             if self._nursery is not None:
                 self._nursery.start_soon(self._write, name=f"writer {self.name}")
         self._ledger.waiting += blob.deliveries
+        # One piece may be larger than the bound: it could never be sent otherwise.
+        bound = self._config.outbox if outbox.size else 0
         try:
             outbox.put_nowait(blob, sent)
         except trio.WouldBlock:
             self._drop("evicted", blob.deliveries)
             self._evict(f"{self._config.outbox_blobs} pieces wait")
         else:
-            if self._config.outbox and outbox.size > self._config.outbox:
+            if bound and outbox.size > bound:
                 self._evict(f"{outbox.size} bytes wait")
             self._outboxes.enforce()
 
@@ -179,10 +187,9 @@ class Wire(trio.abc.Stream):
     def _evict(self, why: str) -> None:
         # A full outbox evicts that listener. Its Close must not queue behind the very backlog that
         # it is about, so that goes first, down to what the writer has in hand.
-        if self._open:
+        if self._open and (outbox := self._outbox) is not None:
             self.shut("evicted")
-            if self._outbox is not None:
-                self._drop("evicted", self._outbox.drop_waiting())
+            self._drop("evicted", outbox.drop_waiting())
             self._on_end(Ending(CloseCode.EVICTED, f"too slow: {why}"))
 
     def _break(self, cause: BaseException) -> None:
@@ -212,8 +219,8 @@ class Wire(trio.abc.Stream):
                 with trio.move_on_after(self._config.stall_timeout) as patience:
                     await self._send_some(self._outbox)
                 if patience.cancelled_caught:
+                    # It goes on writing: the peer may look up in time to be told.
                     self._evict(f"no byte taken in {self._config.stall_timeout:g} s")
-                    return
         except trio.BrokenResourceError as exc:
             self._break(exc)
 
@@ -230,7 +237,10 @@ class Wire(trio.abc.Stream):
     # --- trio-websocket's side: a Trio stream ----------------------------------------------------
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Queue a handshake reply, a Pong or a Close, and wait until it is out.
+        """Queue a handshake reply or a Pong and wait until it is out.
+
+        trio-websocket's Close, an answer to the peer's, is left to `hang_up`: sent here, it would
+        overtake what the conversation has yet to answer.
 
         Raises:
             trio.BrokenResourceError: the connection is broken.
@@ -238,25 +248,22 @@ class Wire(trio.abc.Stream):
         If cancelled, the frame stays in the queue, whole.
         """
         await trio.lowlevel.checkpoint()
+        if data[0] == FINAL_CLOSE:
+            return
         if not self._broken:
-            self._send_control(bytes(data))
-        if self._outbox is not None:
-            await self._outbox.caught_up.wait()
+            self._answered = True
+            self._send(bytes(data), 0)  # Passes a wire that is shut to offers.
+        await self._wait_caught_up()
         if self._broken:
             raise trio.BrokenResourceError("the connection broke")
-
-    def _send_control(self, frame: bytes) -> None:
-        # Passes a wire that is shut to offers. Nothing may follow a Close, another Close included.
-        if not self._close_sent:
-            self._close_sent = frame[0] == FINAL_CLOSE
-            if self._close_sent:
-                self.shut("closed")
-            self._send(frame, 0)
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until nothing waits."""
         await trio.lowlevel.checkpoint()
-        if self._outbox is not None:
+        await self._wait_caught_up()
+
+    async def _wait_caught_up(self) -> None:
+        while self._outbox is not None:
             await self._outbox.caught_up.wait()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
@@ -273,19 +280,14 @@ class Wire(trio.abc.Stream):
             return head
         if self._accepted is not None:
             await self._accepted.wait()
-        while data := await self._receive():
-            try:
-                passed = await self._follow(data)
-            except TooMuch as exc:
-                self._on_end(Ending(CloseCode.TOO_BIG, str(exc)))
-                break
-            if passed:
+        while self.verdict is None and (data := await self._receive()):
+            if passed := await self._follow(data):
                 return passed
-        # Closing a channel means "nothing more will come".
-        self._lane_in.close()
+        self._stop_listening()
         return b""
 
     async def _receive(self) -> bytes:
+        self.heard = trio.current_time()
         if self._early:
             data, self._early = self._early, b""
             return data
@@ -293,29 +295,41 @@ class Wire(trio.abc.Stream):
             data = await self._transport.receive_some()
         except trio.BrokenResourceError as exc:
             self._break(exc)
-            self._lane_in.close()
+            self._stop_listening()
             raise
-        self._finished = not data
+        if data:
+            self.heard = math.inf
+        else:
+            self._finished = True
         return data
 
     async def _follow(self, data: bytes) -> bytes:
-        now = self.heard = trio.current_time()
-        chunk = self._follower.feed(data)
-        if chunk.controls and self._controls.take(now, chunk.controls):
-            self._on_end(Ending(CloseCode.POLICY, "flooding: too many control frames"))
-        if not self._follower.unfinished:
-            self.begun = math.inf
-        elif self.begun == math.inf or chunk.messages:
-            self.begun = now
+        # Whatever the peer did, what it said before that counts: the verdict waits its turn.
+        try:
+            chunk = self._follower.feed(data)
+        except TooMuch as exc:
+            chunk = exc.before
+            self.verdict = Ending(CloseCode.TOO_BIG, str(exc))
+        if chunk.controls and self._controls.take(trio.current_time(), chunk.controls):
+            self.verdict = FLOODING
         if chunk.messages:
             # A session that is busy makes its sender wait: nothing is read, and TCP stands still.
             await self._lane_in.send(chunk.messages)
+        if not self._follower.unfinished:
+            self.begun = math.inf
+        elif self.begun == math.inf or chunk.messages:
+            self.begun = trio.current_time()
         return chunk.passed
 
     async def aclose(self) -> None:
         """Note that trio-websocket has finished; `hang_up` closes the connection."""
-        self._lane_in.close()
+        self._stop_listening()
         await trio.lowlevel.checkpoint()
+
+    def _stop_listening(self) -> None:
+        # Closing a channel means "nothing more will come".
+        self.heard = trio.current_time()
+        self._lane_in.close()
 
     # --- The end ---------------------------------------------------------------------------------
 
@@ -326,11 +340,8 @@ class Wire(trio.abc.Stream):
         the transport. If cancelled, the goodbye is cut short: the caller sets the deadline.
         """
         self.shut("left")
-        self._nursery = None
         try:
-            if not self._broken:
-                if ending.code not in NEVER_SENT:
-                    self._send_control(close_frame(*ending))
+            if self._answered and not self._broken:
                 await self._say_goodbye(ending)
         except trio.BrokenResourceError:
             self._broken = True
@@ -340,19 +351,21 @@ class Wire(trio.abc.Stream):
             await self._transport.aclose()
 
     async def _say_goodbye(self, ending: Ending) -> None:
+        if ending.code != CloseCode.ABNORMAL:
+            self._send(close_frame(*ending), 0)
         while self._outbox is not None:
             await self._send_some(self._outbox)
         # A peer that broke the protocol is not waited for, but what it still sends must be read: a
         # socket that is closed over unread bytes is reset, and the reset eats our Close.
         if ending.code not in VIOLATIONS:
             while not (self._finished or self._follower.close_seen or self._follower.lost):
-                self._finished = not (data := await self._transport.receive_some())
+                data = await self._receive()
                 with contextlib.suppress(TooMuch):
                     self._follower.feed(data)
         await self._transport.send_eof()
         with trio.move_on_after(self._config.linger_timeout):
             while not self._finished:
-                self._finished = not await self._transport.receive_some()
+                await self._receive()
 
 
 def _nobody(ending: Ending) -> None:
