@@ -131,6 +131,7 @@ class Outbox:
         """Drop everything, a blob that is half out included; return how many deliveries."""
         dropped = self.drop_waiting() + sum(blob.deliveries for blob in self._batch)
         self._batch.clear()
+        self._head_sent = 0
         self._in_hand = memoryview(b"")
         self._resize(-self.size)
         return dropped
