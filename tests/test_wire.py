@@ -728,3 +728,20 @@ async def test_sockets_and_streams_say_who_the_peer_is(line: Line, clock: Clock)
     assert (host, port.isdecimal()) in [("memory", True), ("127.0.0.1", True)]
     await served.wire.hang_up(Ending(CloseCode.ABNORMAL, ""))
     await served.peer.aclose()
+
+
+async def test_who_is_on_the_way_out_is_not_evicted_any_more(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    ledger, outboxes = Ledger(), Outboxes(1000)
+    endings: list[Ending] = []
+    wires = [Wire(lockstep()[1], Config(), ledger, outboxes, head=b"", early=b"") for _ in range(2)]
+    for wire in wires:
+        wire.accepted(endings.append)
+    wires[0].offer(b"x" * 800)
+    wires[0].shut("left")
+    wires[1].offer(b"x" * 300)
+    assert endings == [Ending(CloseCode.EVICTED, endings[0].reason)]
+    assert outboxes.size == 800
+    for wire in wires:
+        await wire.hang_up(Ending(CloseCode.ABNORMAL, ""))

@@ -113,8 +113,6 @@ class Connection:
             raise Ended(self._how_it_closed()) from None
 
     def _how_it_closed(self) -> Ending:
-        if self.ending is not None:
-            return self.ending
         closed = self._websocket.closed if self._websocket else None
         if closed is not None and closed.code != CloseCode.ABNORMAL:
             return Ending(closed.code, closed.reason or "the peer closed")
