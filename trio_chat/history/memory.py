@@ -77,8 +77,9 @@ class MemoryHistory:
         while self._limit and self.size + LOG_OVERHEAD * len(self._closed) > self._limit:
             if self._closed:
                 self._forget_longest_closed()
-            elif not log.forget_oldest():
-                break
+            else:
+                # Everything fitted before this log grew, so it has something to forget.
+                log.forget_oldest()
 
 
 class MemoryLog:
@@ -106,6 +107,7 @@ class MemoryLog:
         """See `RoomLog.append`."""
         # The clock may be set back; a room's time never falls.
         self._time = now = max(self._time, self._history.clock())
+        self._trim(now)  # An id counts as long as its message is kept, and no longer.
         receipts = [self._append(draft, now) for draft in drafts]
         self._trim(now)
         self._history.make_space(self)
@@ -134,10 +136,8 @@ class MemoryLog:
         ):
             self.forget_oldest()
 
-    def forget_oldest(self) -> bool:
-        """Forget one message; return whether there was one."""
-        if self._start == len(self._entries):
-            return False
+    def forget_oldest(self) -> None:
+        """Forget one message. There must be one."""
         entry = self._entries[self._start]
         self._start += 1
         # Cutting a list's front moves its rest: rarely, so that it costs next to nothing a message.
@@ -147,7 +147,6 @@ class MemoryLog:
         if entry.id is not None:
             del self._by_id[entry.id]
         self._resize(-_size(entry))
-        return True
 
     def _resize(self, bytes: int) -> None:
         self.size += bytes
