@@ -1,0 +1,1 @@
+"""How fast the server is, beside what a user would pick instead. `python -m benchmarks --help`."""
