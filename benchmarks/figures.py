@@ -45,7 +45,7 @@ def _less(key: str, title: str, form: str = "{:.2f}") -> Figure:
 
 BENCHES: Final[dict[str, Bench]] = {
     "fanout": Bench(
-        "Fan-out", "{members:,} members, {in_flight} in flight, from {senders}", (RATE,)
+        "Fan-out", "{members:,} members, {in_flight} in flight, from {senders} senders", (RATE,)
     ),
     "latency": Bench(
         "Latency",

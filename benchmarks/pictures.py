@@ -78,7 +78,7 @@ def fanout_curves(found: Sequence[Summary]) -> list[str]:
         series = _over_members(plain, RATE.key)
         if len(series) == 1:  # There is nobody to compare with, but there is our other dialect.
             series += _over_members(ours, RATE.key, ", v1", dashed=True)
-        if series:
+        if len(set(_members(series))) > 1:
             x = at_axis("members in the room", _members(series))
             y = log_axis("deliveries a second, log", _values(series))
             drawn.append(curves(title, series, x, y))
@@ -106,14 +106,14 @@ def latency_curves(found: Sequence[Summary]) -> list[str]:
 def connection_curves(found: Sequence[Summary]) -> list[str]:
     drawn = []
     idle = [each for each in found if each.matches("connections", kind="idle")]
-    for title, key, unit in (
-        ("Memory a connection, idle", MEMORY.key, "KiB of the process"),
-        ("Connecting", CONNECT.key, "connections a second"),
+    for title, key, unit, axis in (
+        ("Memory a connection, idle", MEMORY.key, "KiB of the process", linear_axis),
+        ("Connecting", CONNECT.key, "connections a second, log", log_axis),
     ):
         series = _over_members(_measured(idle, key), key)
-        if series:
+        if len(set(_members(series))) > 1:
             x = at_axis("connections", _members(series))
-            drawn.append(curves(title, series, x, linear_axis(unit, _values(series))))
+            drawn.append(curves(title, series, x, axis(unit, _values(series))))
     return drawn
 
 
@@ -143,7 +143,7 @@ def fanout_ranks(found: Sequence[Summary], members: int = 100) -> str:
     axis = log_axis("", [value for row in rows for value in row.values])
     return plots.ranks(
         f"Deliveries a second, one room of {members} members",
-        "○ one message in flight    ● 32 in flight, from one sender    logarithmic",
+        "○ one message in flight, ● 32 in flight, from one sender; logarithmic",
         rows,
         axis,
     )

@@ -17,11 +17,14 @@ METHOD: Final = """
 <p>Each measurement of each server runs in a fresh process on one core; the load runs on another
 and reaches it over loopback. A round goes over all servers before the next begins, so a machine
 that slows down slows everybody down. A figure is the median over the rounds, with the lowest and
-the highest below it. Compare within one run: the ratios hold elsewhere, the numbers don't.</p>
+the highest beside it. Compare within one run: the ratios hold elsewhere, the numbers don't.</p>
 <p><b>The load</b> is raw non-blocking sockets under one epoll. It counts every delivery, and what
 did not arrive is shown as lost. Its own share of a core stands beside each figure. Where that is
 above 90&nbsp;%, the load may have been the limit: the figure is then <b>a bound</b>, marked ≥ or
 ≤, and the server may be better than it says.</p>
+<p><b>†</b> marks a figure that was disturbed: while a closed loop runs, the server or the load
+has something to do, and here both together used less than nine tenths of a core. Something else
+ran on the machine meanwhile. Measure again.</p>
 <p><b>One message in flight</b> means that the next goes out when the last has reached everybody.
 Every server then makes one <code>send()</code> a member and message, and that system call is most
 of the work. It is the floor, everybody decent stands near it, and nobody can be far ahead:
@@ -43,15 +46,18 @@ where Python ends.</p>
 
 GLANCE: Final = """
 <h2>At a glance</h2>
-<p>The best of each column is underlined. “100 × 32” is a room of 100 members with 32 messages in
-flight; ≥ and ≤ mark bounds.
+<p>The best of each column is underlined. “100 × 32” means deliveries a second in a room of 100
+members with 32 messages in flight, “small rooms” the same in many rooms; ≥ and ≤ mark bounds,
+† what was disturbed.
 <a href="#method">How it was measured, and what it does not show.</a></p>
 """
 
 CSS: Final = """
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.55 system-ui, sans-serif; }
-main { max-width: 900px; margin: 0 auto; padding: 2rem 1rem 4rem; }
+main { max-width: 1060px; margin: 0 auto; padding: 2rem 1rem 4rem; }
+p, dl, ul { max-width: 46rem; }
+a { color: var(--trio-chat); }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .3rem; }
 h2 { font-size: 1.25rem; margin: 3rem 0 .6rem; }
 h3 { font-size: 1rem; margin: 1.8rem 0 .4rem; }
@@ -63,7 +69,7 @@ th { font-weight: 600; color: var(--soft); border-bottom: 1px solid var(--line);
 th:first-child, td:first-child { text-align: left; padding-left: .4rem; }
 tbody tr + tr td { border-top: 1px solid var(--line); }
 tr.ours { background: var(--band); font-weight: 600; }
-td small { display: block; font-weight: 400; }
+td small { font-weight: 400; padding-left: .6rem; }
 td.best { font-weight: 700; text-decoration: underline; text-underline-offset: 3px; }
 .lost { color: #c42847; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; }

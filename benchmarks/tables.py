@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -19,7 +20,7 @@ def case_title(bench: Bench, summary: Summary) -> str:
     """Return how a measurement with these parameters is called."""
     title = bench.case.format_map(summary.params)
     if summary.params.get("senders") == 1:
-        title = title.removesuffix(", from 1")
+        title = title.removesuffix(", from 1 senders")
     if summary.params.get("dialect") == "v1":
         title += ", in trio-chat.v1 with ids and acks"
     return title
@@ -58,22 +59,24 @@ def _cell(figure: Figure, summary: Summary) -> Cell:
     if figure.key not in summary.figures:
         return Cell(NOTHING)
     spread = summary.figures[figure.key]
-    text = _bound(figure, summary) + figure.write(spread.median)
+    text = _marked(figure.write(spread.median), figure, summary)
     if summary.repeats > 1:
         text += f"<small>{figure.write(spread.low)} – {figure.write(spread.high)}</small>"
     return Cell(text)
 
 
-def _bound(figure: Figure, summary: Summary) -> str:
-    if not (summary.lower_bound and figure.depends_on_load):
-        return ""
-    return "≥ " if figure.more_is_better else "≤ "
+def _marked(value: str, figure: Figure, summary: Summary) -> str:
+    if not figure.depends_on_load:
+        return value
+    sign = ("≥ " if figure.more_is_better else "≤ ") if summary.lower_bound else ""
+    return sign + value + (" †" if summary.disturbed else "")
 
 
 def _ratio(summary: Summary, ours: Summary | None, key: str) -> str:
     if ours is None or not ours.figures[key].median:
         return NOTHING
-    return f"{summary.figures[key].median / ours.figures[key].median:.2f}"
+    ratio = summary.figures[key].median / ours.figures[key].median
+    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.1g}"
 
 
 def _lost(summary: Summary) -> Cell:
@@ -99,11 +102,14 @@ class Column:
         """Return a cell for each server that was measured, the best one marked."""
         key = self.figure.key
         group = [e for e in found if e.matches(self.bench, **self.params) and key in e.figures]
+        # Where it was done in several sizes, the one that most servers did.
+        sizes = Counter(tuple(sorted(each.params.items())) for each in group)
+        group = [e for e in group if dict(sizes.most_common(1)[0][0]) == e.params]
         values = {each.server: each.figures[key].median for each in group}
         best = (max if self.figure.more_is_better else min)(values.values(), default=0.0)
         return {
             each.server: Cell(
-                _bound(self.figure, each) + self._write(values[each.server]),
+                _marked(self._write(values[each.server]), self.figure, each),
                 "best" if values[each.server] == best else "",
             )
             for each in group
@@ -137,7 +143,7 @@ def _columns(found: Sequence[Summary]) -> Iterator[Column]:
         for flight in (1, 32):
             params: dict[str, int | str] = {"members": members, "in_flight": flight}
             params |= {"senders": 1, "dialect": "plain"}
-            yield Column(f"fan-out {members:,} × {flight}", RATE, "fanout", params)
+            yield Column(f"{members:,} × {flight}", RATE, "fanout", params)
     yield Column("small rooms", RATE, "rooms")
     yield Column("latency, p99 ms", P99, "latency")
     yield Column("echo, µs", ECHO, "echo")

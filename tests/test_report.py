@@ -124,7 +124,7 @@ def test_the_report_shows_medians_spreads_losses_and_how_busy_the_load_was(tmp_p
     assert "1,001,100" in text  # the median of ours, 100 members, one in flight
     assert "1,000,100 – 1,002,100" in text
     assert "45%" in text
-    assert "32 in flight, from 32" in text
+    assert "32 in flight, from 32 senders" in text
     assert "100 members at full rate, 10 more that read nothing" in text
 
 
@@ -136,6 +136,14 @@ def test_a_figure_that_the_load_may_have_limited_is_marked(tmp_path: Path) -> No
     text = Page(report(tmp_path, results(busy, fast))).text
     assert "≤ 77" in text
     assert "≥ 123,456" in text
+
+
+def test_a_figure_that_other_programs_disturbed_is_marked(tmp_path: Path) -> None:
+    idle = run("rooms", "aiohttp", {"rooms": 7, "members": 5}, {"deliveries_per_s": 123456.0})
+    idle |= {"server_cpu": 0.07, "load_cpu": 0.05}
+    text = Page(report(tmp_path, results(idle))).text
+    assert "123,456 †" in text
+    assert text.count("†") == 3  # the figure, and where the sign is explained
 
 
 def test_a_run_without_a_result_and_a_server_from_elsewhere_are_shown(tmp_path: Path) -> None:
