@@ -27,8 +27,8 @@ has something to do, and here both together used less than nine tenths of a core
 ran on the machine meanwhile. Measure again.</p>
 <p><b>One message in flight</b> means that the next goes out when the last has reached everybody.
 Every server then makes one <code>send()</code> a member and message, and that system call is most
-of the work. It is the floor, everybody decent stands near it, and nobody can be far ahead:
-differences of a tenth are noise. With 32 in flight a server may send many messages at once, and
+of the work of a quick one. It is the floor, and nobody can be far ahead there: differences of a
+tenth are noise. With 32 in flight a server may send many messages at once, and
 there it shows which of them do.</p>
 <p><b>Latency</b> is an open loop: messages are due at fixed times, whatever the server does, and
 one that comes late makes the next ones late, which counts. A loop that waits for each answer would
@@ -38,8 +38,8 @@ a process had set aside before it grew is not seen, so that small crowds look ch
 are, even free. The kernel's share, for both ends, stands beside it.</p>
 <p><b>What this does not show.</b> One machine, no network, no TLS, no compression, messages of
 about 70 bytes, one room or many equal ones. The peers are as short as their libraries' examples
-and do less: no history, names, acknowledgements, limits, or defence against a member that does not
-read. Those in Python decode with the standard library, as their examples do, but for picows and
+and do less: no history, names, acknowledgements or limits, and hardly a defence against a member
+that does not read. Those in Python decode with the standard library, as their examples do, but for picows and
 the bare loop, which use orjson as ours does. The bare loop checks nothing; it is there to show
 where Python ends.</p>
 """
