@@ -39,9 +39,9 @@ are, even free. The kernel's share, for both ends, stands beside it.</p>
 <p><b>What this does not show.</b> One machine, no network, no TLS, no compression, messages of
 about 70 bytes, one room or many equal ones. The peers are as short as their libraries' examples
 and do less: no history, names, acknowledgements or limits, and hardly a defence against a member
-that does not read. Those in Python decode with the standard library, as their examples do, but for picows and
-the bare loop, which use orjson as ours does. The bare loop checks nothing; it is there to show
-where Python ends.</p>
+that does not read. Those in Python decode with the standard library, as their examples do, but for
+picows and the bare loop, which use orjson as ours does. The bare loop checks nothing; it is there
+to show where Python ends.</p>
 """
 
 GLANCE: Final = """
