@@ -278,7 +278,7 @@ async def cancelled_after(step: int, line: Line) -> bool:
 # --- The heartbeat -------------------------------------------------------------------------------
 
 
-async def beating(nursery: trio.Nursery, served: Served, **settings: Any) -> Heartbeat:
+def beating(nursery: trio.Nursery, served: Served, **settings: Any) -> Heartbeat:
     heartbeat = Heartbeat(Config(**settings))
     assert served.connection is not None
     heartbeat.watch(served.connection)
@@ -290,7 +290,7 @@ async def test_the_silent_are_asked_and_those_who_answer_stay(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with serve(memory, listen) as served:
-        heartbeat = await beating(nursery, served, ping_interval=20, ping_timeout=20)
+        heartbeat = beating(nursery, served, ping_interval=20, ping_timeout=20)
         for _ in range(5):
             asked = await served.peer.frame()
             assert asked.first == 0x89
@@ -308,7 +308,7 @@ async def test_who_does_not_answer_is_gone_within_45_seconds(
 ) -> None:
     async with serve(memory, listen, close_timeout=5) as served:
         start = trio.current_time()
-        await beating(nursery, served, ping_interval=20, ping_timeout=20)
+        beating(nursery, served, ping_interval=20, ping_timeout=20)
         await served.over.wait()
         assert 40 <= trio.current_time() - start - 5 <= 42
     assert served.ending.code == CloseCode.NO_HEARTBEAT
@@ -318,7 +318,7 @@ async def test_who_talks_is_not_asked(
     nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with serve(memory, listen) as served:
-        await beating(nursery, served, ping_interval=20, ping_timeout=20)
+        beating(nursery, served, ping_interval=20, ping_timeout=20)
         for _ in range(10):
             await trio.sleep(15)
             await served.peer.send(text("still here"))
@@ -333,7 +333,7 @@ async def test_who_is_not_listened_to_can_not_be_blamed(
         await trio.sleep(300)
 
     async with serve(memory, busy) as served:
-        await beating(nursery, served, ping_interval=20, ping_timeout=20)
+        beating(nursery, served, ping_interval=20, ping_timeout=20)
         await served.peer.send(text("one"))
         for _ in range(2):
             await trio.testing.wait_all_tasks_blocked()
@@ -349,7 +349,7 @@ async def test_a_message_that_is_begun_and_not_finished_is_the_end_in_time(
 ) -> None:
     async with serve(memory, listen, fast_lane=fast_lane) as served:
         start = trio.current_time()
-        await beating(nursery, served, message_timeout=30, ping_interval=math.inf)
+        beating(nursery, served, message_timeout=30, ping_interval=math.inf)
         await served.peer.send(masked(TEXT, b"to be contin"))
         assert (await served.peer.frame()).code == CloseCode.POLICY
         assert 30 <= trio.current_time() - start <= 32

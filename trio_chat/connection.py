@@ -95,7 +95,7 @@ class Connection:
         """
         while not self._ready:
             try:
-                self._ready = (await self.wire.lane.receive())[::-1]
+                self._ready = (await self.wire.lane.take())[::-1]
             except trio.EndOfChannel:
                 raise Ended(self._how_it_closed()) from None
         message: str | bytes | LongWay = self._ready[-1]

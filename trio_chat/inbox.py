@@ -122,6 +122,8 @@ class Inbox:
 class InboxSender:
     """One session's end. A context manager: leaving it says that nothing more will come."""
 
+    __slots__ = ("_channel", "_inbox")
+
     def __init__(self, inbox: Inbox, channel: trio.MemorySendChannel[Item]) -> None:
         self._inbox = inbox
         self._channel = channel

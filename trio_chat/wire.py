@@ -23,15 +23,13 @@ from typing import Final
 import trio
 
 from .config import Config
-from .frames import FINAL_CLOSE, FrameFollower, LongWay, TooMuch, close_frame
+from .frames import FINAL_CLOSE, FrameFollower, TooMuch, close_frame
+from .lane import Lane
 from .ledger import Ledger
 from .outbox import Blob, Outbox, Outboxes
 from .protocol import VIOLATIONS, CloseCode, Ending
 from .rate import TokenBucket
 from .transport import Transport
-
-# One item is what one read brought. More than one in store would only hide from TCP that we wait.
-LANE_CAPACITY: Final = 1
 
 FLOODING: Final = Ending(CloseCode.POLICY, "flooding: too many control frames")
 
@@ -49,7 +47,6 @@ class Wire(trio.abc.Stream):
         "_finished",
         "_follower",
         "_head",
-        "_lane_in",
         "_ledger",
         "_nursery",
         "_on_end",
@@ -94,7 +91,7 @@ class Wire(trio.abc.Stream):
             lifts=config.fast_lane,
         )
         self._controls = TokenBucket(config.rate, config.burst)
-        self._lane_in, self.lane = trio.open_memory_channel[list[str | LongWay]](LANE_CAPACITY)
+        self.lane = Lane()
         self._outbox: Outbox | None = None
         self._open = True
         self._shut_reason = ""
@@ -314,7 +311,7 @@ class Wire(trio.abc.Stream):
             self.verdict = FLOODING
         if chunk.messages:
             # A session that is busy makes its sender wait: nothing is read, and TCP stands still.
-            await self._lane_in.send(chunk.messages)
+            await self.lane.put(chunk.messages)
         if not self._follower.unfinished:
             self.begun = math.inf
         elif self.begun == math.inf or chunk.messages:
@@ -327,9 +324,8 @@ class Wire(trio.abc.Stream):
         await trio.lowlevel.checkpoint()
 
     def _stop_listening(self) -> None:
-        # Closing a channel means "nothing more will come".
         self.heard = trio.current_time()
-        self._lane_in.close()
+        self.lane.close()
 
     # --- The end ---------------------------------------------------------------------------------
 
@@ -347,7 +343,7 @@ class Wire(trio.abc.Stream):
             self._broken = True
         finally:
             self._forget_outbox("broken" if self._broken else "unsent at the end")
-            self._lane_in.close()
+            self.lane.close()
             await self._transport.aclose()
 
     async def _say_goodbye(self, ending: Ending) -> None:
