@@ -294,6 +294,8 @@ class Browser:
         self.driver.switch_to.new_window("window")
         window = Window(self.driver, self.driver.current_window_handle, url)
         window.emulate(width=1280)
+        # Without a screen no window is in front, and none would show where its focus is.
+        self.driver.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
         return window
 
     def close_windows(self) -> None:

@@ -14,7 +14,7 @@ const GRAPHEMES = Intl.Segmenter ? new Intl.Segmenter() : null;
 export function hueOf(name) {
   let hash = 0x811c9dc5; // FNV-1a
   for (const character of name) hash = Math.imul(hash ^ character.codePointAt(0), 0x01000193);
-  return ((hash >>> 0) * 137) % 360;
+  return (hash >>> 0) % 360;
 }
 
 /** Give an element the colour and the initial of a name; null has neither. */

@@ -20,6 +20,7 @@ const browser = new Store(() => localStorage, "browser");
 const tab = new Store(() => sessionStorage, room);
 
 $("#room-name").textContent = room;
+$("#room-name").title = room; // A long one is cut.
 
 // -- Who one is -----------------------------------------------------------------------------------
 //
@@ -46,7 +47,8 @@ function rename(name) {
   wish = name;
   browser.save("name", name);
   place = {}; // Whoever changes their name leaves, and somebody else comes.
-  link.reopen();
+  // Whom the server has sent away does not come back by another name.
+  if (document.body.dataset.link !== "ended") link.reopen();
 }
 
 // -- The parts ------------------------------------------------------------------------------------
@@ -200,8 +202,9 @@ $("#composer").addEventListener("submit", (event) => {
 $("#chat-message-submit").addEventListener("mousedown", (event) => event.preventDefault());
 
 input.addEventListener("keydown", (event) => {
-  // While an input method composes a word, Enter belongs to it.
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  // While an input method composes a word, Enter belongs to it. Safari tells that only by the number.
+  if (event.key !== "Enter" || event.shiftKey) return;
+  if (event.isComposing || event.keyCode === 229) return;
   event.preventDefault();
   send();
 });
