@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from email.utils import formatdate
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 import h11
@@ -28,6 +28,16 @@ from .web import REASONS, SECURITY_HEADERS, Answer, Request, say
 # Takes a connection that has shaken hands, with what came behind the request, and the address that
 # it counts for. From then on it is somebody else's.
 HandOver = Callable[[Transport, Handshake, bytes, str], None]
+
+
+class ShakeHands(Protocol):
+    """Judges a request for an upgrade: `upgrade.shake_hands`, or another at other addresses."""
+
+    def __call__(
+        self, request: Request, *, allowed: tuple[str, ...], scheme: str | None
+    ) -> Handshake:
+        """Return what was agreed; raise `Refused` where nothing was."""
+
 
 FOLDED: Final = re.compile(rb"\n[ \t]")
 LENGTH: Final = re.compile(rb"\ncontent-length[ \t]*:([^\r\n]*)", re.IGNORECASE)
@@ -44,12 +54,14 @@ class Door:
         tally: Tally,
         answer: Callable[[Request], Answer],
         hand_over: HandOver,
+        shake_hands: ShakeHands = shake_hands,
     ) -> None:
         self._transport = transport
         self._config = config
         self._tally = tally
         self._answer = answer
         self._hand_over = hand_over
+        self._shake_hands = shake_hands
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=config.max_head)
         self._raw = b""  # What has been read for the next request, as it came.
 
@@ -86,7 +98,7 @@ class Door:
 
     def _upgrade(self, request: Request) -> None:
         address, scheme = self._client(request)
-        handshake = shake_hands(request, allowed=self._config.allow_origin, scheme=scheme)
+        handshake = self._shake_hands(request, allowed=self._config.allow_origin, scheme=scheme)
         early, _ = self._http.trailing_data
         self._hand_over(self._transport, handshake, early, address)
 

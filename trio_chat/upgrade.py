@@ -71,15 +71,27 @@ def room_of(request: Request) -> str:
 
 
 def shake_hands(request: Request, *, allowed: tuple[str, ...], scheme: str | None) -> Handshake:
-    """Check a request for an upgrade (RFC 6455, section 4.2.1).
-
-    `allowed` lists the foreign origins that are welcome; `scheme` is the one that the client used,
-    where that is known.
+    """Check a request for a room's WebSocket.
 
     Raises:
         Refused: with 400, 403, 404 or 426.
     """
     room = room_of(request)
+    key = check_upgrade(request, allowed=allowed, scheme=scheme)
+    dialect = choose_dialect(request.tokens(b"sec-websocket-protocol"))
+    join = _join_request(request, dialect)
+    return Handshake(room, dialect, join, write_head(key, dialect.value))
+
+
+def check_upgrade(request: Request, *, allowed: tuple[str, ...], scheme: str | None) -> str:
+    """Check what any WebSocket's request has to have (RFC 6455, section 4.2.1); return its key.
+
+    `allowed` lists the foreign origins that are welcome; `scheme` is the one that the client used,
+    where that is known.
+
+    Raises:
+        Refused: with 400, 403 or 426.
+    """
     if request.version != "1.1":
         raise Refused(say(400, "a WebSocket needs HTTP/1.1"))
     if request.get(b"sec-websocket-version") != "13":
@@ -89,8 +101,7 @@ def shake_hands(request: Request, *, allowed: tuple[str, ...], scheme: str | Non
         raise Refused(say(400, "Sec-WebSocket-Key: expected 16 bytes in base64"))
     if not _is_welcome(request, allowed, scheme):
         raise Refused(say(403, "this origin is not welcome here"))
-    dialect = choose_dialect(request.tokens(b"sec-websocket-protocol"))
-    return Handshake(room, dialect, _join_request(request, dialect), _head(key, dialect))
+    return key
 
 
 def _join_request(request: Request, dialect: Dialect) -> JoinRequest:
@@ -109,7 +120,8 @@ def _is_key(key: str) -> bool:
         return False
 
 
-def _head(key: str, dialect: Dialect) -> bytes:
+def write_head(key: str, subprotocol: str | None) -> bytes:
+    """Return the request that trio-websocket gets to see, for a key that was checked."""
     lines = [
         "GET / HTTP/1.1",
         "Host: trio-chat",
@@ -118,8 +130,8 @@ def _head(key: str, dialect: Dialect) -> bytes:
         f"Sec-WebSocket-Key: {key}",
         "Sec-WebSocket-Version: 13",
     ]
-    if dialect.value is not None:
-        lines.append(f"Sec-WebSocket-Protocol: {dialect.value}")
+    if subprotocol is not None:
+        lines.append(f"Sec-WebSocket-Protocol: {subprotocol}")
     return "\r\n".join([*lines, "", ""]).encode("ascii")
 
 
