@@ -110,9 +110,11 @@ async def test_a_handler_that_returns_says_goodbye(line: Line, clock: Clock) -> 
 
 async def test_an_end_that_has_a_reason_is_told(line: Line, clock: Clock) -> None:
     async def enough(connection: Connection) -> None:
+        await connection.receive()
         raise Ended(Ending(CloseCode.POLICY, "enough"))
 
     async with serve(line, enough) as served:
+        await served.peer.send(text("and another thing"))
         (frame,) = await served.peer.rest()
         assert frame.payload == b"\x03\xf0enough"
 
