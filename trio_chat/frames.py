@@ -216,7 +216,7 @@ class FrameFollower:
 
     def _lift(self, data: bytes, start: int) -> tuple[str, int] | None:
         # The lane: one whole text frame between messages, or nothing.
-        if data[start] != FINAL_TEXT or not self._lifts or self.in_message or self._carry:
+        if data[start] != FINAL_TEXT or not self._lifts or self._carry:
             return None
         header = parse_header(data, start)
         if header is None or not self._is_sound(header):

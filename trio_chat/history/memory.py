@@ -159,7 +159,6 @@ class MemoryLog:
 
     async def read(self, after: int, upto: int, limit: int) -> Sequence[Entry]:
         """See `RoomLog.read`."""
-        self._trim(self._history.clock())
         before_first = self.first - 1
         begin = self._start + max(after - before_first, 0)
         end = self._start + max(upto - before_first, 0)
