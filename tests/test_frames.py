@@ -347,6 +347,14 @@ def test_a_text_that_comes_in_pieces_goes_the_long_way() -> None:
     assert following.feed(frame[-1:]) == (frame[-1:], [], 0)
 
 
+def test_the_rest_of_a_header_is_not_taken_for_a_frame() -> None:
+    # Cut after its first byte, this binary frame goes on like an empty text frame.
+    frame, following = masked_frame(FIN | BINARY, b"\0", b"\x80\0\0\0"), follower()
+    assert follower().feed(frame[1:]).messages == [""]
+    assert following.feed(frame[:1]) == (frame[:1], [], 0)
+    assert following.feed(frame[1:]) == (frame[1:], [LONG_WAY], 0)
+
+
 def test_text_that_is_not_utf_8_is_left_to_the_engine() -> None:
     frame = masked_frame(FIN | TEXT, b"\xc3\x28")
     assert follower().feed(frame) == (frame, [LONG_WAY], 0)

@@ -147,6 +147,16 @@ async def test_what_is_too_old_is_given_back_when_any_room_opens_or_closes() -> 
     assert sizes[-1] == 0
 
 
+async def test_what_grew_too_old_while_its_room_was_open_goes_with_the_room() -> None:
+    house = House(A_MINUTE)
+    log = await house.history.open_room("lobby")
+    await log.append([Draft("Ada", "hello", None)])
+    house.now += 61
+    await log.aclose()
+    assert house.history.size == 0
+    assert not await house.remembers("lobby")
+
+
 async def test_a_younger_room_that_closed_earlier_only_delays_the_forgetting() -> None:
     house = House(A_MINUTE)
     quiet = await house.history.open_room("quiet")

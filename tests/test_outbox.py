@@ -128,6 +128,15 @@ def test_dropping_all_counts_what_is_half_out_as_dropped() -> None:
     assert (bytes(outbox.in_hand()), outbox.size) == (b"", 0)
 
 
+def test_an_outbox_whose_all_was_dropped_begins_anew() -> None:
+    outbox = make()
+    outbox.put_nowait(Blob(b"hello", 1), 4)
+    outbox.drop_all()
+    outbox.put_nowait(Blob(b"bye", 2))
+    outbox.in_hand()
+    assert [outbox.advance(1) for _ in range(3)] == [0, 0, 2]
+
+
 class OneMember(RuleBasedStateMachine):
     """An outbox against a list: what went in has gone out, was dropped, or still waits."""
 
