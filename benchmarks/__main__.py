@@ -31,6 +31,8 @@ from .load import LoadError, Target
 from .machine import describe_machine
 from .measure import Result
 from .peers import PEERS
+from .pictures import write_pictures
+from .report import write_report
 from .servers import OURS, free_port, our_command, pin, running
 
 RESULTS: Final = Path(__file__).parent / "results"
@@ -243,10 +245,9 @@ def _keep(runs: Sequence[dict[str, object]], options: argparse.Namespace) -> Non
 
 
 def _report(results: dict[str, object], options: argparse.Namespace) -> None:
-    from .report import write_report  # Only here, for the sake of those without matplotlib.
-
     path = Path(options.results).with_suffix(".html")
     write_report(results, path)
+    write_pictures(results, path.parent)
     print(f"written to {path}")
 
 

@@ -312,7 +312,7 @@ async def test_strangers_stay_out(lines: tuple[str, ...], status: int) -> None:
 
 async def test_a_trusted_proxy_says_which_scheme_and_whose_connection_it_is() -> None:
     config = Config(port=0, trust_proxy=("127.0.0.1", "10.0.0.0/8"), max_per_address=1)
-    lines = ("Origin: https://x", "X-Forwarded-Proto: https")
+    lines = ("Origin: https://x", "X-Forwarded-Proto: https, http")
     async with serving(config) as place:
         first = await place.client()
         hops = "X-Forwarded-For: 192.0.2.7, 10.1.2.3"

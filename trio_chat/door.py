@@ -111,7 +111,8 @@ class Door:
             address = hop
             if not self._config.trusts(hop):
                 break
-        return address, request.get(b"x-forwarded-proto")
+        # Of several schemes the first is the client's own; the rest are between proxies.
+        return address, next(iter(request.tokens(b"x-forwarded-proto")), None)
 
     # --- Reading ---------------------------------------------------------------------------------
 
