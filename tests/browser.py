@@ -97,6 +97,8 @@ class Cable:
         self._lock = threading.Lock()
         self._ends: list[socket.socket] = []
         self._is_cut = False
+        self._may_tell = threading.Event()  # Whether the server hears of connections that broke.
+        self._may_tell.set()
         self._threads: list[threading.Thread] = []
 
     def cut(self) -> None:
@@ -107,6 +109,15 @@ class Cable:
         for end in ends:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+    def move(self) -> None:
+        """Break every connection on the browser's side: the server hears of it at the end only.
+
+        So it is when a phone changes networks. New connections can be made at once.
+        """
+        self._may_tell.clear()
+        self.cut()
+        self.mend()
 
     def mend(self) -> None:
         """Let connections be made again."""
@@ -125,11 +136,12 @@ class Cable:
                     near.close()
                     continue
                 far = socket.create_connection(("127.0.0.1", self._server_port))
-                self._ends += [near, far]
+                self._ends.append(near)
             thread = threading.Thread(target=self._connect, args=(near, far))
             thread.start()
             self._threads.append(thread)
         self.cut()
+        self._may_tell.set()
         for thread in self._threads:
             thread.join()
 
@@ -141,11 +153,11 @@ class Cable:
             self._carry(near, far)
             back.join()
 
-    @staticmethod
-    def _carry(source: socket.socket, sink: socket.socket) -> None:
+    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 sink.sendall(data)
+        self._may_tell.wait()
         for end in (source, sink):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)

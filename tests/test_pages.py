@@ -102,7 +102,8 @@ def next_of(client: ClientConnection, type: str) -> dict[str, Any]:
 
 def history_of(server: Server, room: str) -> list[str]:
     """Return everything said in a room."""
-    with member(server, room, "historian") as client:
+    address = server.socket_address(room, name="historian", history=500)
+    with connect(address, subprotocols=[Subprotocol("trio-chat.v1")], max_queue=None) as client:
         welcome = next_of(client, "welcome")
         return [next_of(client, "message")["message"] for _ in range(welcome["seq"])]
 
@@ -206,10 +207,14 @@ def test_what_is_typed_while_the_server_restarts_arrives_once(browser: Browser) 
         assert history_of(server, "lobby") == ["meanwhile", "after"]
 
 
-def test_a_page_behind_a_cut_cable_resumes_without_a_gap_or_a_double(
-    browser: Browser, server: Server
-) -> None:
-    with cable_to(server) as cable, member(server, "lobby", "Grace") as grace:
+def test_a_page_behind_a_cut_cable_resumes_without_a_gap_or_a_double(browser: Browser) -> None:
+    # More than a fresh join would get.
+    missed = [f"missed {number}" for number in range(70)]
+    with (
+        serving("--rate", "0") as server,
+        cable_to(server) as cable,
+        member(server, "lobby", "Grace") as grace,
+    ):
         window = browser.window(cable.url)
         window.enter("lobby", name="Ada")
         say(grace, "one")
@@ -217,19 +222,34 @@ def test_a_page_behind_a_cut_cable_resumes_without_a_gap_or_a_double(
 
         cable.cut()
         window.until(lambda: window.connection != "open", "the page sees that the cable is cut")
-        say(grace, "two", "three")
+        say(grace, *missed)
         window.say("from Ada")
         window.say("and more")
-        # What was typed outlives the page, too.
         window.until(lambda: len(window.all("#outbox li")) == 2, "both are kept")
         cable.mend()
         window.until_said("and more", within=30)
 
-        grace_said = [line for line in window.log.splitlines() if line.startswith("Grace")]
-        assert grace_said == ["Grace: one", "Grace: two", "Grace: three"]
-        everything = ["one", "two", "three", "from Ada", "and more"]
+        everything = ["one", *missed, "from Ada", "and more"]
         assert [line.split(": ")[1] for line in window.log.splitlines()] == everything
+        assert window.all("#chat-log .note") == []
         assert history_of(server, "lobby") == everything
+
+
+def test_a_phone_that_changes_networks_comes_back_unnoticed(
+    browser: Browser, server: Server
+) -> None:
+    with cable_to(server) as cable, member(server, "lobby", "Grace") as grace:
+        window = browser.window(cable.url)
+        window.enter("lobby", name="Ada")
+        assert next_of(grace, "join")["name"] == "Ada"
+        cable.move()
+        window.until(lambda: window.connection != "open", "the page sees that its network is gone")
+        window.until_connected()
+        assert window.find("#name").text == "Ada"
+        paste(window, "back")
+        window.press(Keys.ENTER)
+        # No leave and no join came before.
+        assert json.loads(grace.recv(timeout=10))["type"] == "message"
 
 
 def test_what_was_typed_offline_outlives_a_reload(browser: Browser, server: Server) -> None:
@@ -1121,6 +1141,33 @@ def test_the_log_shows_each_number_once_and_says_what_is_missing(modules: Window
             "The room began anew. The server no longer has what is above.",
         ],
     }
+
+
+def test_the_log_is_live_only_for_what_is_new(modules: Window) -> None:
+    outcome = modules.module(
+        "log.js",
+        LOG
+        + """
+        const live = () => list.getAttribute("aria-live");
+        const until = async (wanted) => {
+            while (live() !== wanted) await new Promise((wake) => setTimeout(wake, 10));
+        };
+        log.welcome({ epoch: "e", seq: 1, recovered: false });
+        const past = live();
+        log.add(message(1, "past"), false);
+        await until("polite");
+        log.welcome({ epoch: "e", seq: 3, recovered: true });  // What was missed is new.
+        const missed = live();
+        log.add(message(2, "missed"), false);
+        log.welcome({ epoch: "f", seq: 2, recovered: false });
+        log.add(message(1, "past"), false);
+        const anew = live();
+        log.add(message(2, "past"), false);
+        log.add(message(3, "new"), false);
+        return { past, missed, anew, last: live() };
+        """,
+    )
+    assert outcome == {"past": "off", "missed": "polite", "anew": "off", "last": "polite"}
 
 
 def test_a_removed_message_loses_its_words_in_place_and_in_history_is_a_mark(

@@ -43,7 +43,8 @@ export class Log {
   #atEnd = true;
   #top = 0; // where the scroller stood when we last looked
   #unseen = 0;
-  #settling = null;
+  #settling = null; // timer of the next look at how tall everything is
+  #speaking = null; // timer of the end of the past
 
   constructor({ list, scroller, newer }) {
     this.#list = list;
@@ -77,7 +78,7 @@ export class Log {
     this.#epoch = epoch;
     this.#past = recovered ? this.#last : seq;
     if (this.#last >= this.#past) this.#speak(0);
-    else this.#list.setAttribute("aria-live", "off");
+    else this.#hush();
   }
 
   /** The numbers that follow have nothing to do with those shown. */
@@ -203,9 +204,15 @@ export class Log {
 
   // A live region reads what is added while it is live, so it is live only for what is new.
   #speak(after) {
+    clearTimeout(this.#speaking);
     const speak = () => this.#list.setAttribute("aria-live", "polite");
     if (after === 0) speak();
-    else setTimeout(speak, after);
+    else this.#speaking = setTimeout(speak, after);
+  }
+
+  #hush() {
+    clearTimeout(this.#speaking);
+    this.#list.setAttribute("aria-live", "off");
   }
 
   #look() {
