@@ -350,7 +350,7 @@ def test_names_messages_and_typing_of_others_are_shown(server: Server, window: W
         with member(server, "lobby", "Linus"):
             window.until(lambda: window.find("#activity").text == "Linus joined", "he came")
         window.until(lambda: window.find("#activity").text == "Linus left", "he went")
-        assert window.texts("#people-list bdi") == ["Ada", "Grace"]
+        window.until(lambda: window.texts("#people-list bdi") == ["Ada", "Grace"], "he is off")
 
 
 def test_the_others_hear_that_one_types_but_not_each_key(server: Server, window: Window) -> None:
