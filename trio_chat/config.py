@@ -162,7 +162,7 @@ class Config:
     drain_timeout: float = setting(
         8.0, SECONDS, "for all that is due to be sent, on stopping", RUN, COMMON, zero=FREE
     )
-    fast_lane: bool = setting(True, SWITCH, "write to the sockets without a writer between", RUN)
+    fast_lane: bool = setting(True, SWITCH, "lift plain text frames past the engine", RUN)
     log_level: str = setting(
         "info",
         TEXT,
