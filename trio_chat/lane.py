@@ -30,7 +30,7 @@ class Lane:
         Does not wait for this one to be taken. If cancelled, it was not handed over.
         """
         while self._portion is not None:
-            await self._wait()
+            await self._next_change().wait()
         self._portion = portion
         self._wake()
 
@@ -45,7 +45,7 @@ class Lane:
         while self._portion is None:
             if self._closed:
                 raise trio.EndOfChannel
-            await self._wait()
+            await self._next_change().wait()
         portion, self._portion = self._portion, None
         self._wake()
         return portion
@@ -55,10 +55,10 @@ class Lane:
         self._closed = True
         self._wake()
 
-    async def _wait(self) -> None:
+    def _next_change(self) -> trio.Event:
         if self._change is None:
             self._change = trio.Event()
-        await self._change.wait()
+        return self._change
 
     def _wake(self) -> None:
         change, self._change = self._change, None
