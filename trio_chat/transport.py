@@ -20,6 +20,9 @@ Bytes = bytes | memoryview
 
 RECEIVE_BYTES: Final = 16 * 1024
 
+# What a socket says when it is broken, when it was closed, and when it is closed under who waits.
+BROKEN: Final = (OSError, ValueError, trio.ClosedResourceError)
+
 
 class Transport(Protocol):
     """What a wire and a door need of a connection."""
@@ -76,7 +79,7 @@ class SocketTransport:
                 return self._socket.send(data)
             except BlockingIOError:
                 continue  # Readiness is a hint; another writer may have been quicker.
-            except (OSError, ValueError) as exc:
+            except BROKEN as exc:
                 raise trio.BrokenResourceError(f"sending failed: {exc}") from exc
 
     async def receive_some(self) -> bytes:
@@ -88,7 +91,7 @@ class SocketTransport:
                 return self._socket.recv(RECEIVE_BYTES)
             except BlockingIOError:
                 continue
-            except (OSError, ValueError) as exc:
+            except BROKEN as exc:
                 raise trio.BrokenResourceError(f"receiving failed: {exc}") from exc
 
     async def send_eof(self) -> None:
