@@ -103,7 +103,7 @@ async def test_a_handler_that_returns_says_goodbye(line: Line, clock: Clock) -> 
         await connection.send("hello")
 
     async with serve(line, hello) as served:
-        frames = await served.peer.rest()
+        frames = await served.peer.goodbye()
         assert frames[0] == said("hello")
         assert frames[1].code == 1000
 
@@ -115,7 +115,7 @@ async def test_an_end_that_has_a_reason_is_told(line: Line, clock: Clock) -> Non
 
     async with serve(line, enough) as served:
         await served.peer.send(text("and another thing"))
-        (frame,) = await served.peer.rest()
+        (frame,) = await served.peer.goodbye()
         assert frame.payload == b"\x03\xf0enough"
 
 
@@ -124,8 +124,32 @@ async def test_the_first_reason_counts(line: Line, clock: Clock) -> None:
         assert served.connection is not None
         served.connection.end(Ending(CloseCode.REMOVED, "removed"))
         served.connection.end(Ending(CloseCode.ROOM_CLOSED, "closed"))
-        (frame,) = await served.peer.rest()
+        (frame,) = await served.peer.goodbye()
         assert frame.code == CloseCode.REMOVED
+
+
+async def test_a_receive_that_is_cancelled_loses_nothing(
+    line: Line, clock: Clock, fast_lane: bool
+) -> None:
+    received: list[str | bytes] = []
+
+    async def receive(connection: Connection) -> None:
+        received.append(await connection.receive())
+
+    async def be_impatient(connection: Connection) -> None:
+        while len(received) < 3:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(receive, connection)
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.cancel_scope.cancel()
+        await connection.receive()
+
+    async with serve(line, be_impatient, fast_lane=fast_lane) as served:
+        for piece in (text("one") + text("two")[:4], text("two")[4:], text("three")):
+            await trio.testing.wait_all_tasks_blocked()
+            await served.peer.send(piece)
+        await served.peer.goodbye()
+    assert received == ["one", "two", "three"]
 
 
 async def test_a_violation_ends_the_iteration_with_its_reason(line: Line, clock: Clock) -> None:
