@@ -153,7 +153,7 @@ async def test_a_stream_whose_send_was_cancelled_is_torn(
     with trio.move_on_after(1) as scope:
         await transport.send_some(b"half of this may be out")
     assert scope.cancelled_caught
-    with pytest.raises(trio.BrokenResourceError, match="cancelled half-way"):
+    with pytest.raises(trio.BrokenResourceError, match="cut off"):
         await transport.send_some(b"so nothing may follow")
     await transport.aclose()
     await peer.aclose()
@@ -184,10 +184,11 @@ async def test_closed_it_is_broken_for_everybody_and_may_be_closed_again(
     peer, transport = line()
     await transport.aclose()
     await transport.aclose()
-    with pytest.raises(trio.BrokenResourceError):
-        await transport.send_some(b"x")
-    with pytest.raises(trio.BrokenResourceError):
-        await transport.receive_some()
+    for _ in range(2):
+        with pytest.raises(trio.BrokenResourceError, match=r"closed|cut off"):
+            await transport.send_some(b"x")
+        with pytest.raises(trio.BrokenResourceError, match="closed"):
+            await transport.receive_some()
     with pytest.raises(OSError, match=r"Bad file descriptor|has to be awaited"):
         transport.send_now(b"x")
     await transport.send_eof()

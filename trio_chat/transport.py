@@ -20,8 +20,8 @@ Bytes = bytes | memoryview
 
 RECEIVE_BYTES: Final = 16 * 1024
 
-# What a socket says when it is broken, when it was closed, and when it is closed under who waits.
-BROKEN: Final = (OSError, ValueError, trio.ClosedResourceError)
+# What a socket says when it is broken, and when it is closed under who waits.
+BROKEN: Final = (OSError, trio.ClosedResourceError)
 
 
 class Transport(Protocol):
@@ -75,6 +75,7 @@ class SocketTransport:
         """See `Transport.send_some`."""
         while True:
             try:
+                self._check_open()
                 await trio.lowlevel.wait_writable(self._socket)
                 return self._socket.send(data)
             except BlockingIOError:
@@ -87,12 +88,18 @@ class SocketTransport:
         # Waiting first is the checkpoint, and saves the recv() that would fail.
         while True:
             try:
+                self._check_open()
                 await trio.lowlevel.wait_readable(self._socket)
                 return self._socket.recv(RECEIVE_BYTES)
             except BlockingIOError:
                 continue
             except BROKEN as exc:
                 raise trio.BrokenResourceError(f"receiving failed: {exc}") from exc
+
+    def _check_open(self) -> None:
+        # Trio remembers for ever who waited for descriptor -1, and calls it busy for the next.
+        if self._socket.fileno() == -1:
+            raise trio.ClosedResourceError("the socket is closed")
 
     async def send_eof(self) -> None:
         """See `Transport.send_eof`."""
@@ -122,7 +129,7 @@ class StreamTransport:
     async def send_some(self, data: Bytes) -> int:
         """See `Transport.send_some`: a stream takes everything, or is torn."""
         if self._torn:
-            raise trio.BrokenResourceError("a send was cancelled half-way")
+            raise trio.BrokenResourceError("an earlier send was cut off")
         self._torn = True
         try:
             await self._stream.send_all(data)
