@@ -41,7 +41,9 @@ export function nameProblem(name) {
 export const roomPath = (room) => `/chat/${encodeURIComponent(room)}/`;
 
 /** The room whose page lies at `pathname`. The page is one file for all rooms, so it asks here. */
-export const roomFromPath = (pathname) => decodeURIComponent(pathname.split("/")[2]).normalize("NFC");
+export function roomFromPath(pathname) {
+  return decodeURIComponent(pathname.split("/")[2]).normalize("NFC");
+}
 
 /** The address of a room's WebSocket, for the page at `page` (a `Location` or URL). */
 export function socketAddress(page, room, parameters) {

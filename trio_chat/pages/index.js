@@ -1,4 +1,4 @@
-// The page that asks for a room: checks the name, goes there, and keeps the list of open rooms fresh.
+// The page that asks for a room: checks the name, goes there, keeps the list of open rooms fresh.
 
 import { roomNameProblem, roomPath, suggestRoomName } from "./address.js";
 

@@ -1,9 +1,10 @@
-// The link to a room: one WebSocket at a time, and another after it for as long as that makes sense.
+// The link to a room: one WebSocket at a time, and another after it as long as that makes sense.
 //
-// A link begins with `open()`. It ends when the server closes it with a code that says so (the table
-// below) or when the page goes; until then every ending leads to a next attempt, after a random pause
-// that grows. The link reads JSON and the first frame's arrival, and no more: what the frames mean, and
-// where to resume, is known to the room, which is asked for an address before each attempt.
+// A link begins with `open()`. It ends when the server closes it with a code that says so (the
+// table below) or when the page goes; until then every ending leads to a next attempt, after a
+// random pause that grows. The link reads JSON and the first frame's arrival, and no more: what the
+// frames mean, and where to resume, is known to the room, which is asked for an address before each
+// attempt.
 
 const PROTOCOL = "trio-chat.v1";
 
@@ -23,8 +24,9 @@ const LATER_ON = "later";
 const NEVER = "never";
 
 /**
- * What each close code of the protocol says about coming back. `text` is shown; `button`, where there
- * is one, offers to come back anyway; `fresh` forgets where one was. An unknown code means "soon".
+ * What each close code of the protocol says about coming back. `text` is shown; `button`, where
+ * there is one, offers to come back anyway; `fresh` forgets where one was; after `spread` ms at the
+ * latest all are back. An unknown code means "soon".
  */
 export const ENDINGS = {
   1001: { back: SOON, spread: RESTART, text: "The server is restarting." },
@@ -44,7 +46,7 @@ export const ENDINGS = {
   4006: { back: NEVER, text: "You have this place open in another window.", button: "Use it here" },
 };
 
-/** A random pause before attempt number `attempt` (0, 1, 2…): "full jitter" under a growing ceiling. */
+/** A random pause before attempt `attempt` (0, 1, 2…): "full jitter" under a growing ceiling. */
 export function pauseBefore(attempt, random = Math.random) {
   return random() * Math.min(BACK_OFF_CAP, BACK_OFF * 2 ** attempt);
 }
@@ -117,7 +119,7 @@ export class Link {
     if (this.#state.is === "waiting" && this.#state.mayHurry) this.open();
   }
 
-  /** Notice from now on when the network is back, the page is looked at, or the machine has slept. */
+  /** Notice from now on that the network is back, the page is seen, the machine has slept. */
   watch() {
     addEventListener("online", () => this.hurry());
     document.addEventListener("visibilitychange", () => {

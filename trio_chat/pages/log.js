@@ -1,8 +1,8 @@
 // The log: the room's messages in their order, as elements.
 //
-// It knows where it stands in the room's numbering (`epoch` and `last`), and so drops what it has shown
-// already and says where something is missing. A log lives as long as the page. What the server counts
-// anew goes below what stands there; the oldest elements go when there are too many.
+// It knows where it stands in the room's numbering (`epoch` and `last`), and so drops what it has
+// shown already and says where something is missing. A log lives as long as the page. What the
+// server counts anew goes below what stands there; the oldest elements go when there are too many.
 
 import { paint } from "./people.js";
 import { prose } from "./prose.js";
@@ -19,7 +19,8 @@ const MOMENT = new Intl.DateTimeFormat(LOCALE, { dateStyle: "full", timeStyle: "
 const DAY = new Intl.DateTimeFormat(LOCALE, { weekday: "long", day: "numeric", month: "long" });
 const DATE = new Intl.DateTimeFormat(LOCALE, { day: "numeric", month: "long", year: "numeric" });
 
-const plural = (count, one, many) => (count === 1 ? one : `${count.toLocaleString(LOCALE)} ${many}`);
+const plural = (count, one, many) =>
+  count === 1 ? one : `${count.toLocaleString(LOCALE)} ${many}`;
 
 /** "Today", "Yesterday", "Monday, 3 March", or with the year where it is another one. */
 export function dayName(date, now = new Date()) {
@@ -50,8 +51,8 @@ export class Log {
     this.#list = list;
     this.#scroller = scroller;
     this.#newer = newer;
-    // `value` as the tutorial's tests read it: one message a line. An output element's own would run
-    // the words of all messages together.
+    // `value` as the tutorial's tests read it: one message a line. An output element's own would
+    // run the words of all messages together.
     Object.defineProperty(list, "value", { get: () => this.text, configurable: true });
     scroller.addEventListener("scroll", () => this.#look(), { passive: true });
     newer.addEventListener("click", () => this.follow());
@@ -66,7 +67,8 @@ export class Log {
 
   get text() {
     const lines = [...this.#list.querySelectorAll(".message")].map((element) => {
-      const [name, text] = [".name", ".text"].map((part) => element.querySelector(part).textContent);
+      const name = element.querySelector(".name").textContent;
+      const text = element.querySelector(".text").textContent;
       return name ? `${name}: ${text}` : text;
     });
     return lines.join("\n");

@@ -1,18 +1,18 @@
 // What was typed and is not yet in the room.
 //
-// An outbox lives as long as its tab: a reload finds it in the session's storage. Each message gets a
-// random id when it is typed and keeps it over every attempt, so that the server publishes it once
-// however often it is sent. One message is under way at a time: the next goes out when the server has
-// acknowledged or refused it. That keeps the order, because nothing can overtake what has to be sent
-// again, and it leaves at most one message in doubt when the connection breaks.
+// An outbox lives as long as its tab: a reload finds it in the session's storage. Each message gets
+// a random id when it is typed and keeps it over every attempt, so that the server publishes it
+// once however often it is sent. One message is under way at a time: the next goes out when the
+// server has acknowledged or refused it. That keeps the order, because nothing can overtake what
+// has to be sent again, and it leaves at most one message in doubt when the connection breaks.
 
-// The server allows 10 frames a second and 20 in a burst (its defaults). We stay a little below, so that
-// a flush of what was typed offline runs into no refusal, and leave some room for "typing".
+// The server allows 10 frames a second and 20 in a burst (its defaults). We stay a little below, so
+// that a flush of what was typed offline runs into no refusal, and leave some room for "typing".
 const BURST = 16;
 const PER_SECOND = 8;
 
 const PATIENCE = 15_000; // ms for an answer, before the connection is taken for dead
-const PAUSE = 2_000; // ms before trying again what the server could not take, where it named no time
+const PAUSE = 2_000; // ms before trying again, where the server named no time
 const FRAME_LIMIT = 60_000; // bytes: the server ends the connection for a frame above 64 KiB
 const REMEMBERED = 500; // ids of one's own messages, by which they are known again in the history
 
@@ -36,7 +36,7 @@ export function randomId() {
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }
 
-/** A token bucket: `delay(now)` takes a token and answers 0, or says how many ms until there is one. */
+/** A token bucket: `delay(now)` takes a token and answers 0, or the ms until there is one. */
 export class Pace {
   #burst;
   #perSecond;
@@ -60,7 +60,7 @@ export class Pace {
 }
 
 /**
- * `entries` is what the page shows: `{ id, text, state, reason }`, in the order of typing, with a state of
+ * `entries` is what the page shows: `{ id, text, state, reason }`, in the order of typing. States:
  *   "waiting"   for its turn or for a connection
  *   "under way" sent, and not yet answered
  *   "accepted"  answered: its number is `seq`, and the room's own copy of it follows

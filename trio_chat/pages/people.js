@@ -1,7 +1,8 @@
-// Who is here, who is typing, and the colour of each: the people of the room as the page shows them.
+// Who is here, who is typing, and the colour of each: the room's people as the page shows them.
 //
-// Lists are made anew as a whole, at most once in a while, however many come and go: a thousand names
-// take a few milliseconds, and bookkeeping about positions takes more lines than that is worth.
+// Lists are made anew as a whole, at most once in a while, however many come and go: a thousand
+// names take a few milliseconds, and bookkeeping about positions takes more lines than that is
+// worth.
 
 const TYPING = 4_000; // ms that somebody's typing is shown
 const NEWS = 4_000; // ms that a coming or going is shown
@@ -10,7 +11,7 @@ const BATCH = 50; // ms in which comings and goings make one new list
 const COLLATOR = new Intl.Collator(undefined, { sensitivity: "base", numeric: true });
 const GRAPHEMES = Intl.Segmenter ? new Intl.Segmenter() : null;
 
-/** The hue of a name, in degrees. The style sheet adds lightness and chroma that suit the scheme. */
+/** The hue of a name, in degrees. The style sheet adds the lightness that suits the scheme. */
 export function hueOf(name) {
   let hash = 0x811c9dc5; // FNV-1a
   for (const character of name) hash = Math.imul(hash ^ character.codePointAt(0), 0x01000193);
@@ -27,7 +28,7 @@ export function paint(element, name) {
 
 // The first letter that a reader would call one, be it an emoji of several code points.
 function initial(name) {
-  const first = GRAPHEMES ? GRAPHEMES.segment(name)[Symbol.iterator]().next().value.segment : [...name][0];
+  const [first] = GRAPHEMES ? [...GRAPHEMES.segment(name)].map((one) => one.segment) : name;
   return first.toLocaleUpperCase();
 }
 
@@ -155,11 +156,15 @@ export class Activity {
   #draw() {
     const names = [...this.#typing.keys()];
     this.#line.classList.toggle("typing", names.length > 0);
-    if (names.length > 3) this.#line.replaceChildren("Several people are typing");
-    else if (names.length > 0) {
-      this.#line.replaceChildren(...enumerate(names), names.length === 1 ? " is typing" : " are typing");
-    } else if (this.#news) this.#line.replaceChildren(isolated(this.#news.name), ` ${this.#news.verb}`);
-    else this.#line.replaceChildren();
+    this.#line.replaceChildren(...this.#words(names));
+  }
+
+  #words(names) {
+    if (names.length > 3) return ["Several people are typing"];
+    if (names.length > 1) return [...enumerate(names), " are typing"];
+    if (names.length === 1) return [isolated(names[0]), " is typing"];
+    if (this.#news !== null) return [isolated(this.#news.name), ` ${this.#news.verb}`];
+    return [];
   }
 }
 

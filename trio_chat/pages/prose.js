@@ -1,8 +1,8 @@
 // A message's text as nodes: words, and links where there are addresses.
 //
-// Nothing else is interpreted, and nothing is ever parsed as HTML: text becomes text nodes. Only http
-// and https lead anywhere. An address ends before a bidirectional control, which could otherwise
-// make it read as another one.
+// Nothing else is interpreted, and nothing is ever parsed as HTML: text becomes text nodes. Only
+// http and https lead anywhere. An address ends before a bidirectional control, which could
+// otherwise make it read as another one.
 
 const ADDRESS = /https?:\/\/[^\s<>"\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+/giu;
 const PUNCTUATION = /[.,:;!?'’”»…*_~]+$/u;
@@ -37,7 +37,7 @@ function link({ href, text }) {
   return anchor;
 }
 
-// "(see https://example.org/a_(b)). It…": the sentence's full stop and bracket are not the address's.
+// "(see https://example.org/a_(b)). It…": the last bracket and the full stop are the sentence's.
 function withoutWhatFollows(address) {
   for (;;) {
     const shorter = address.replace(PUNCTUATION, "");

@@ -2,8 +2,8 @@
 //
 //   what is typed → outbox → link → the server → link → log, people, activity
 //
-// Each part has its story in its own file. Here stands what happens to each frame, what each state of
-// the link looks like, and who one is.
+// Each part has its story in its own file. Here stands what happens to each frame, what each state
+// of the link looks like, and who one is.
 
 import { nameProblem, roomFromPath, socketAddress } from "./address.js";
 import { Link } from "./link.js";
@@ -24,12 +24,14 @@ $("#room-name").title = room; // A long one is cut.
 
 // -- Who one is -----------------------------------------------------------------------------------
 //
-// `wish` is the name somebody chose, kept in the browser; without one the server gives a name. `place`
-// is the member that this page is: with its secret the next connection takes over, so that the others
-// see nobody leave or join. Only a reload inherits it, through the tab's storage: it is put there when the
-// page goes and taken away when one comes, because a duplicated tab must not fight for the same place.
+// `wish` is the name somebody chose, kept in the browser; without one the server gives a name.
+// `place` is the member that this page is: with its secret the next connection takes over, so that
+// the others see nobody leave or join. Only a reload inherits it, through the tab's storage: it is
+// put there when the page goes and taken away when one comes, because a duplicated tab must not
+// fight for the same place.
 
 let wish = browser.load("name");
+if (wish !== null && nameProblem(wish) !== null) wish = null; // Else no handshake would succeed.
 let place = tab.take("place") ?? {};
 
 addEventListener("pagehide", () => tab.save("place", place));
@@ -111,7 +113,7 @@ function arrive(welcome) {
   outbox.connected();
 }
 
-// A message that nobody looks at puts a dot on the page's icon. The title is the tutorial's: "Chat Room".
+// A message that nobody looks at puts a dot on the page's icon. (The title has to stay as it is.)
 function mark() {
   if (document.hidden) $("#icon").href = "/static/icon-unread.svg";
 }
@@ -120,7 +122,7 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden) $("#icon").href = "/static/icon.svg";
 });
 
-// -- The connection, as one can see it --------------------------------------------------------------
+// -- The connection, as one can see it -----------------------------------------------------------
 
 let ticking = null;
 
@@ -202,7 +204,7 @@ $("#composer").addEventListener("submit", (event) => {
 $("#chat-message-submit").addEventListener("mousedown", (event) => event.preventDefault());
 
 input.addEventListener("keydown", (event) => {
-  // While an input method composes a word, Enter belongs to it. Safari tells that only by the number.
+  // While an input method composes a word, Enter belongs to it. Safari tells it by the number.
   if (event.key !== "Enter" || event.shiftKey) return;
   if (event.isComposing || event.keyCode === 229) return;
   event.preventDefault();
@@ -243,7 +245,8 @@ function drawOutbox() {
       );
       remark.append(`Not sent. ${entry.reason} `, buttons);
     } else if (entry.state !== "accepted") {
-      remark.textContent = document.body.dataset.link === "open" ? "sending…" : "waiting to be sent";
+      const isOpen = document.body.dataset.link === "open";
+      remark.textContent = isOpen ? "sending…" : "waiting to be sent";
     }
     return item;
   });

@@ -1,7 +1,7 @@
 // What the browser keeps for a page: small JSON values under the room's name.
 //
-// Storage can be switched off, full, or hold something from another age. None of that may stop a chat,
-// so a store that can't save forgets, and one that can't load has nothing.
+// Storage can be switched off, full, or hold something from another age. None of that may stop a
+// chat, so a store that can't save forgets, and one that can't load has nothing.
 
 export class Store {
   #storage; // () => Storage: the access itself throws where it is forbidden
