@@ -114,10 +114,11 @@ def is_at_end(window: Window) -> bool:
 def photograph_trouble(window: Window, cable: Cable) -> None:
     """Take a phone in a tunnel."""
     window.emulate(width=360, height=SIZES[360])
+    window.script("Math.random = () => 0.999")  # No luck: each pause is as long as it may be.
     cable.cut()
     window.until(lambda: window.connection == "waiting", "the page sees that the cable is cut")
     window.say("And I’ll bring the rope you lent me")
-    # Its pauses grow; a longer one leaves time for the picture.
+    # The pauses grow: half a second, one, two, and in the fourth there is time for a picture.
     window.until(lambda: "in 3 s" in window.find("#connection").text, "it says when it tries again")
     window.until(lambda: is_at_end(window), "the newest message is in view")
     save(window, "offline-360-light")
