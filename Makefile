@@ -19,7 +19,7 @@ space := $(empty) $(empty)
 comma := ,
 CORE_FILES := $(subst $(space),$(comma),$(CORE:%=trio_chat/%.py))
 
-.PHONY: help run test test-all check format bench pin clean
+.PHONY: help run test test-all check format bench fuzz pin clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' \
@@ -54,6 +54,9 @@ format: $(VENV)/.tests  ## rewrite the sources as ruff likes them
 
 bench: $(VENV)/.bench  ## measure; options as in make bench ARGS="--help"
 	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+fuzz: $(VENV)/.tests  ## bend sessions until the server fails; options as in make fuzz ARGS="--minutes 10"
+	@PYTHONPATH=tests exec $(BIN)/python -m fuzz $(ARGS)
 
 pin:  ## write constraints.txt anew, with today's releases
 	@rm -rf $(VENV)-pin && $(PYTHON) -m venv $(VENV)-pin
