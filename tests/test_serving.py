@@ -122,13 +122,25 @@ async def test_a_fault_at_one_door_is_logged_once_and_closes_one_connection(
     assert server.house.tally.faults == 1
 
 
+@asynccontextmanager
+async def serving_apart() -> AsyncIterator[trio.Process]:
+    """Run the command as a process of its own; whatever happens, it does not outlive the block."""
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-m", "trio_chat", "serve", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        with trio.fail_after(60):
+            yield process
+    finally:
+        process.kill()
+        with trio.move_on_after(5, shield=True):
+            await process.wait()
+
+
 async def test_without_file_descriptors_members_chat_on_and_the_server_recovers() -> None:
-    with trio.fail_after(60):
-        process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", "trio_chat", "serve", "--port", "0"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+    async with serving_apart() as process:
         assert process.stdout
         assert process.stderr
         line = (await process.stdout.receive_some()).decode()
