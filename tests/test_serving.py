@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import resource
@@ -18,11 +19,14 @@ from lobby import MoodyHistory, failing
 
 from trio_chat.client import Chat, Disconnected, Message, Plain, PlainError, connect, connect_plain
 from trio_chat.config import Config
+from trio_chat.connection import Connection
 from trio_chat.history import HistoryUnavailable
 from trio_chat.history.memory import MemoryHistory
 from trio_chat.listening import open_listeners
 from trio_chat.server import Server
+from trio_chat.session import Session, Visit
 from trio_chat.testing import open_server
+from trio_chat.wire import Wire
 
 PATIENCE = 20  # seconds: a test that hangs fails
 
@@ -375,3 +379,26 @@ async def test_a_hub_s_fault_costs_one_room_and_the_next_join_finds_its_history(
         async with connect(address(server), name="eve") as eve:
             assert await first_message(eve) == "before"
         assert server.house.tally.faults == 1
+
+
+async def test_connections_that_are_over_leave_no_cycles_for_the_collector() -> None:
+    server = Server(Config(port=0))
+    async with running(server):
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(3):
+                async with connect_plain(address(server)) as ada:
+                    await ada.send("hello")
+                    await anext(ada)
+            while server.house.crowd.size:
+                await trio.testing.wait_all_tasks_blocked()
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+            left = {type(thing) for thing in gc.garbage}
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+    assert not left & {Wire, Connection, Session, Visit}

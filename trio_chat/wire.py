@@ -344,6 +344,8 @@ class Wire(trio.abc.Stream):
         finally:
             self._forget_outbox("broken" if self._broken else "unsent at the end")
             self.lane.close()
+            # A wire and its connection hold each other. Cut that, or only a collection frees them.
+            self._on_end = _nobody
             await self._transport.aclose()
 
     async def _say_goodbye(self, ending: Ending) -> None:
