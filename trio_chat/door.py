@@ -146,7 +146,10 @@ class Door:
         version = event.http_version.decode()
         if version not in ("1.0", "1.1"):
             raise Refused(say(505, "only HTTP/1.1 is spoken"))
-        target = urlsplit(event.target.decode("ascii"))
+        try:
+            target = urlsplit(event.target.decode("ascii"))
+        except ValueError as exc:  # A bracket where a host could stand.
+            raise Refused(say(400, f"bad target: {exc}")) from None
         headers = list(event.headers)
         return Request(event.method.decode("ascii"), target.path, target.query, headers, version)
 
