@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from . import corpus
 
+SEAM: Final = re.compile(rb"[ /?=:\"{\n](?=[^ ])|\}(?=.)", re.DOTALL)
 WHOLE: Final[Sequence[int]] = ()
 
 # What parsers trip over, in place of a random byte.
@@ -26,6 +28,7 @@ TOKENS: Final = (
     b"%00",
     b"?",
     b"//",
+    b"//[",
     b"[",
     b"{",
     b'"',
@@ -61,15 +64,21 @@ class End(Enum):
 
 @dataclass(frozen=True)
 class Edit:
-    """One change, at a place that is counted around the session's end."""
+    """One change, at a place that is counted around the session's end.
+
+    With `seam` only those places count where something begins: a word, a line, a text, a frame.
+    """
 
     kind: Literal["flip", "insert", "delete", "duplicate", "truncate"]
+    seam: bool
     place: int
     size: int
     data: bytes
 
     def apply(self, session: bytes) -> bytes:
-        place = self.place % (len(session) + 1)
+        seams = [found.end() for found in SEAM.finditer(session)] if self.seam else []
+        places = seams or range(len(session) + 1)
+        place = places[self.place % len(places)]
         before, here, after = session[:place], session[place:][: self.size], session[place:]
         match self.kind:
             case "flip":
@@ -109,7 +118,8 @@ def bend(session: bytes, edits: Sequence[Edit]) -> bytes:
 
 edits: Final = st.builds(
     Edit,
-    st.sampled_from(["flip", "flip", "insert", "delete", "duplicate", "truncate"]),
+    st.sampled_from(["insert", "flip", "delete", "duplicate", "truncate"]),
+    st.booleans(),
     st.integers(0, 2000),
     st.integers(1, 40),
     st.sampled_from(TOKENS) | st.binary(min_size=1, max_size=4),
