@@ -85,6 +85,8 @@ SESSIONS: Final = {
     ),
     "plain-nothing-but-errors": PLAIN + frame(FIN | TEXT, b"NaN") * 7,
     "plain-binary": PLAIN + say("text") + frame(FIN | BINARY, b"\x00\x01") + say("late"),
+    "plain-too-big": PLAIN + say("small") + say("x" * 1600) + say("late"),
+    "plain-too-many-fragments": PLAIN + say("whole") + in_fragments("in nine parts", 9) + close(),
     "plain-flood": PLAIN + b"".join(say(str(number)) for number in range(25)) + close(),
     "plain-silent": PLAIN,
     "v1-text": V1 + say("hello", type="message", id="one") + say("again", id="two") + close(),
