@@ -135,8 +135,7 @@ async def serving_apart() -> AsyncIterator[trio.Process]:
         stderr=subprocess.PIPE,
     )
     try:
-        with trio.fail_after(60):
-            yield process
+        yield process
     finally:
         process.kill()
         with trio.move_on_after(5, shield=True):
