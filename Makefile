@@ -19,7 +19,7 @@ space := $(empty) $(empty)
 comma := ,
 CORE_FILES := $(subst $(space),$(comma),$(CORE:%=trio_chat/%.py))
 
-.PHONY: help run test test-all check format bench fuzz pin clean
+.PHONY: help run test test-all check format bench fuzz soak pin clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' \
@@ -57,6 +57,9 @@ bench: $(VENV)/.bench  ## measure; options as in make bench ARGS="--help"
 
 fuzz: $(VENV)/.tests  ## bend sessions until the server fails; options as in make fuzz ARGS="--minutes 10"
 	@PYTHONPATH=tests exec $(BIN)/python -m fuzz $(ARGS)
+
+soak: $(VENV)/.tests  ## whatever crowds do, for minutes; options as in make soak ARGS="--minutes 5 --seed 7"
+	@exec $(BIN)/python tests/soak.py $(ARGS)
 
 pin:  ## write constraints.txt anew, with today's releases
 	@rm -rf $(VENV)-pin && $(PYTHON) -m venv $(VENV)-pin

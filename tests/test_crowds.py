@@ -35,11 +35,14 @@ class Subject:
     def target(self) -> Target:
         return Target("127.0.0.1", self.process.port)
 
-    def metric(self, name: str) -> float:
+    def metrics(self) -> str:
         url = f"http://127.0.0.1:{self.process.port}/metrics"
         with urllib.request.urlopen(url, timeout=10) as answer:
-            text = answer.read().decode()
-        found = re.search(rf"^trio_chat_{re.escape(name)} (\S+)$", text, re.MULTILINE)
+            return str(answer.read().decode())
+
+    def metric(self, name: str) -> float:
+        pattern = rf"^trio_chat_{re.escape(name)} (\S+)$"
+        found = re.search(pattern, self.metrics(), re.MULTILINE)
         return float(found[1]) if found else 0.0
 
     def wait_for(self, name: str, value: float) -> None:
