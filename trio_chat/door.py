@@ -64,6 +64,7 @@ class Door:
         self._shake_hands = shake_hands
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=config.max_head)
         self._raw = b""  # What has been read for the next request, as it came.
+        self._method = "GET"  # Of the request that an answer is for, as far as it can be told.
 
     async def serve(self) -> None:
         """Answer requests until the client goes, is too slow, or has become a WebSocket.
@@ -87,7 +88,7 @@ class Door:
                 if wants_websocket(request):
                     self._upgrade(request)
                     return True
-                if not await self._reply(request.method, self._answer(request)):
+                if not await self._reply(self._answer(request)):
                     break
                 patience = self._config.idle_timeout
         except Refused as exc:
@@ -97,6 +98,8 @@ class Door:
         return False
 
     def _upgrade(self, request: Request) -> None:
+        if not isinstance(self._http.next_event(), h11.EndOfMessage):
+            raise Refused(say(400, "a handshake has no body"))  # It would be read as frames.
         address, scheme = self._client(request)
         handshake = self._shake_hands(request, allowed=self._config.allow_origin, scheme=scheme)
         early, _ = self._http.trailing_data
@@ -135,7 +138,11 @@ class Door:
         return None
 
     def _check(self, event: h11.Request) -> Request:
-        head = self._raw.partition(b"\r\n\r\n")[0]
+        self._method = event.method.decode("ascii")
+        behind, _ = self._http.trailing_data
+        head = self._raw[: len(self._raw) - len(behind)]
+        if len(head) > self._config.max_head:
+            raise Refused(say(431))  # h11 counts only while the end of the head is missing.
         lengths = LENGTH.findall(head)
         if FOLDED.search(head):
             raise Refused(say(400, "folded header lines are not accepted"))
@@ -150,36 +157,34 @@ class Door:
             target = urlsplit(event.target.decode("ascii"))
         except ValueError as exc:  # A bracket where a host could stand.
             raise Refused(say(400, f"bad target: {exc}")) from None
-        headers = list(event.headers)
-        return Request(event.method.decode("ascii"), target.path, target.query, headers, version)
+        path = target.path or "/"  # A whole address may do without (RFC 9112, section 3.2.1).
+        return Request(self._method, path, target.query, list(event.headers), version)
 
     # --- Answering -------------------------------------------------------------------------------
 
-    async def _reply(self, method: str, answer: Answer) -> bool:
+    async def _reply(self, answer: Answer) -> bool:
         """Send an answer; return whether the client may ask again on this connection."""
         # A request with a body is not read any further: the connection ends with the answer.
         more = isinstance(self._http.next_event(), h11.EndOfMessage)
-        await self._send(method, answer)
+        await self._send(answer)
         if not more or self._http.our_state is not h11.DONE:
             await self._linger()
             return False
         self._raw, _ = self._http.trailing_data
+        self._method = "GET"
         self._http.start_next_cycle()
         return True
 
     async def _turn_away(self, answer: Answer) -> None:
-        await self._send("GET", answer)
+        await self._send(answer)
         await self._linger()
 
-    async def _send(self, method: str, answer: Answer) -> None:
+    async def _send(self, answer: Answer) -> None:
         self._tally.answers[answer.status] += 1
-        headers = {
-            "Date": formatdate(usegmt=True),
-            "Content-Type": answer.content_type,
-            "Content-Length": str(len(answer.body)),
-            **SECURITY_HEADERS,
-            **answer.headers,
-        }
+        headers = {"Date": formatdate(usegmt=True), **SECURITY_HEADERS, **answer.headers}
+        if answer.status != 304:  # There a cache would take them for the file's own.
+            headers["Content-Type"] = answer.content_type
+            headers["Content-Length"] = str(len(answer.body))
         if self._http.their_state is not h11.DONE:
             headers["Connection"] = "close"
         response = h11.Response(
@@ -188,7 +193,7 @@ class Door:
             reason=REASONS.get(answer.status, ""),
         )
         data = [self._http.send(response)]
-        if method != "HEAD" and answer.body:
+        if self._method != "HEAD" and answer.body:
             data.append(self._http.send(h11.Data(data=answer.body)))
         data.append(self._http.send(h11.EndOfMessage()))
         with trio.move_on_after(self._config.idle_timeout) as patience:
