@@ -95,7 +95,15 @@ def check_upgrade(request: Request, *, allowed: tuple[str, ...], scheme: str | N
     if request.version != "1.1":
         raise Refused(say(400, "a WebSocket needs HTTP/1.1"))
     if request.get(b"sec-websocket-version") != "13":
-        raise Refused(say(426, "only WebSocket version 13 is spoken", Sec_WebSocket_Version="13"))
+        raise Refused(
+            say(
+                426,
+                "only WebSocket version 13 is spoken",
+                Sec_WebSocket_Version="13",
+                Upgrade="websocket",
+                Connection="Upgrade",
+            )
+        )
     key = request.get(b"sec-websocket-key") or ""
     if not _is_key(key):
         raise Refused(say(400, "Sec-WebSocket-Key: expected 16 bytes in base64"))
