@@ -3,114 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import pytest
 import trio
 import trio.testing
+from doorstep import KEY, connect_over_memory, serving
 
 from trio_chat.config import Config
 from trio_chat.server import Server
 from trio_chat.transport import StreamTransport
 from trio_chat.web import SECURITY_HEADERS
-
-KEY = "dGhlIHNhbXBsZSBub25jZQ=="
-PATIENCE = 10  # seconds: a test that hangs fails
-
-
-@dataclass
-class Answer:
-    """An HTTP answer, read by hand."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-class Client:
-    """A client that says bytes, over any stream."""
-
-    def __init__(self, stream: trio.abc.Stream) -> None:
-        self.stream = stream
-        self.rest = b""
-
-    async def say(self, data: bytes | str) -> None:
-        await self.stream.send_all(data.encode() if isinstance(data, str) else data)
-
-    async def ask(self, path: str, *lines: str, method: str = "GET", host: str = "x") -> Answer:
-        head = [f"{method} {path} HTTP/1.1", f"Host: {host}", *lines, "", ""]
-        await self.say("\r\n".join(head))
-        return await self.answer("HEAD" if method == "HEAD" else "GET")
-
-    async def answer(self, method: str = "GET") -> Answer:
-        while b"\r\n\r\n" not in self.rest:
-            data = await self.stream.receive_some()
-            assert data, f"the connection ended after {self.rest!r}"
-            self.rest += data
-        head, _, self.rest = self.rest.partition(b"\r\n\r\n")
-        first, *lines = head.decode("latin-1").split("\r\n")
-        headers = {
-            name.lower(): value.strip()
-            for name, _, value in (line.partition(":") for line in lines)
-        }
-        size = 0 if method == "HEAD" else int(headers.get("content-length", "0"))
-        while len(self.rest) < size:
-            data = await self.stream.receive_some()
-            assert data
-            self.rest += data
-        body, self.rest = self.rest[:size], self.rest[size:]
-        return Answer(int(first.split()[1]), headers, body)
-
-    async def ended(self) -> bool:
-        """Wait for the end; return whether nothing came before it."""
-        try:
-            data = await self.stream.receive_some()
-        except trio.BrokenResourceError:
-            return True
-        return not data
-
-    async def upgrade(self, path: str, *lines: str) -> Answer:
-        return await self.ask(
-            path,
-            "Upgrade: websocket",
-            "Connection: keep-alive, Upgrade",
-            f"Sec-WebSocket-Key: {KEY}",
-            "Sec-WebSocket-Version: 13",
-            *lines,
-        )
-
-
-class Place:
-    """A running server, and the clients that were let in."""
-
-    def __init__(self, server: Server) -> None:
-        self.server = server
-        self.clients: list[Client] = []
-
-    async def client(self) -> Client:
-        one = Client(await trio.open_tcp_stream("127.0.0.1", self.server.port))
-        self.clients.append(one)
-        return one
-
-
-@asynccontextmanager
-async def serving(config: Config | None = None) -> AsyncIterator[Place]:
-    """Run a server on a free port; its clients go and it drains at the end."""
-    server = Server(config or Config(port=0))
-    place = Place(server)
-    with trio.fail_after(PATIENCE):
-        async with trio.open_nursery() as nursery:
-            await nursery.start(server.run)
-            try:
-                yield place
-            finally:
-                for one in place.clients:
-                    await trio.aclose_forcefully(one.stream)
-            server.drain()
-    assert server.house.ledger.balances
-    assert server.house.tally.faults == 0
 
 
 @pytest.mark.parametrize(
@@ -376,12 +278,6 @@ async def test_metrics_are_prometheus_text() -> None:
 
 
 # --- Over memory streams, where time is virtual --------------------------------------------------
-
-
-def connect_over_memory(nursery: trio.Nursery, config: Config) -> Client:
-    ours, theirs = trio.testing.memory_stream_pair()
-    nursery.start_soon(Server(config).meet, StreamTransport(theirs, "127.0.0.1:1"))
-    return Client(ours)
 
 
 async def test_a_head_that_trickles_has_one_deadline(
