@@ -129,6 +129,9 @@ class Visit:
                 connection.end(ending)
         except* Ended:
             pass  # It did not wait for the answer.
+        except* Exception:
+            house.tally.faults += 1
+            log.exception("turning away %s failed", self.peer)
 
     def _count_out(self, ending: Ending, room: str) -> None:
         self._house.crowd.leave(self.address)
