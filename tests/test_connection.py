@@ -80,6 +80,20 @@ async def test_a_sender_waits_for_a_slow_reader_and_is_not_evicted(
         assert (await served.peer.frame()).code == 1000
 
 
+async def test_many_who_send_at_once_wait_for_each_other_and_are_not_evicted(
+    narrow: Line, clock: Clock
+) -> None:
+    async def pour(connection: Connection) -> None:
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(connection.send, "x" * 20_000)
+
+    async with serve(narrow, pour, outbox=50_000) as served:
+        for _ in range(20):
+            assert await served.peer.frame() == said("x" * 20_000)
+        assert [frame.code for frame in await served.peer.goodbye()] == [1000]
+
+
 async def test_what_came_with_the_request_is_heard_after_the_handshake(
     line: Line, clock: Clock, fast_lane: bool
 ) -> None:
@@ -381,6 +395,55 @@ async def test_a_message_that_is_begun_and_not_finished_is_the_end_in_time(
         await served.peer.send(masked(TEXT, b"to be contin"))
         assert (await served.peer.frame()).code == CloseCode.POLICY
         assert 30 <= trio.current_time() - start <= 32
+
+
+async def test_a_message_that_trickles_has_no_more_time_than_any_other(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, fast_lane: bool
+) -> None:
+    async with serve(memory, listen, fast_lane=fast_lane) as served:
+        start = trio.current_time()
+        beating(nursery, served, message_timeout=30)
+        await served.peer.send(text("to be continued")[:6])
+        for _ in range(7):
+            await served.peer.send(b"x")
+            await trio.sleep(5)
+        assert [frame.code for frame in await served.peer.rest()] == [CloseCode.POLICY]
+        assert trio.current_time() - start == 31 + 5
+
+
+async def test_who_finishes_one_message_after_the_other_may_take_for_ever(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, fast_lane: bool
+) -> None:
+    # Whenever somebody looks, there is half a message; but it is never the same.
+    async with serve(memory, listen, fast_lane=fast_lane) as served:
+        beating(nursery, served, message_timeout=30)
+        half = len(text("message")) // 2
+        await served.peer.send(text("message")[:half])
+        for _ in range(10):
+            await trio.sleep(19)
+            await served.peer.send(text("message")[half:], text("message")[:half])
+        await served.peer.send(text("message")[half:])
+        assert [frame.code for frame in await served.peer.goodbye()] == [1000]
+
+
+async def test_what_waits_half_read_at_our_end_is_not_the_peer_s_fault(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, fast_lane: bool
+) -> None:
+    async def busy_first(connection: Connection) -> None:
+        await trio.sleep(300)
+        await listen(connection)
+
+    # Fragmented, so that trio-websocket holds them, and stops reading at the second.
+    message = masked(TEXT, b"mess") + masked(0x80, b"age")
+    async with serve(memory, busy_first, fast_lane=fast_lane) as served:
+        beating(nursery, served, message_timeout=30)
+        await served.peer.send(message * 3, message[:-1])
+        await trio.testing.wait_all_tasks_blocked()
+        await served.peer.send(message[-1:])
+        assert [frame.code for frame in await served.peer.goodbye()] == [1000]
+        assert trio.current_time() >= 300
+    assert served.connection is not None
+    assert served.connection.received == 4
 
 
 async def test_a_thousand_connections_are_looked_at_in_turns(
