@@ -403,9 +403,10 @@ async def test_a_message_that_trickles_has_no_more_time_than_any_other(
     async with serve(memory, listen, fast_lane=fast_lane) as served:
         start = trio.current_time()
         beating(nursery, served, message_timeout=30)
-        await served.peer.send(text("to be continued")[:6])
-        for _ in range(7):
-            await served.peer.send(b"x")
+        frame = text("to be continued")
+        await served.peer.send(frame[:6])
+        for index in range(6, 13):
+            await served.peer.send(frame[index : index + 1])
             await trio.sleep(5)
         assert [frame.code for frame in await served.peer.rest()] == [CloseCode.POLICY]
         assert trio.current_time() - start == 31 + 5
