@@ -187,3 +187,10 @@ def test_a_value_either_will_do_or_is_a_config_error(name: str, value: Value) ->
     # What was accepted is accepted again, and in force or worked out.
     assert replace(config) == config
     assert config.in_force(name) is not None
+
+
+def test_no_closing_outlasts_a_drain() -> None:
+    assert Config().closing_time == Config().close_timeout
+    assert Config(close_timeout=60, drain_timeout=10).closing_time == 9
+    assert Config(close_timeout=0, drain_timeout=10).closing_time == 9
+    assert Config(close_timeout=60, drain_timeout=0).closing_time == 60

@@ -24,6 +24,10 @@ HistoryKind = Literal["memory", "sqlite", "redis"]
 KiB: Final = 1024
 MiB: Final = 1024 * KiB
 
+# Of the time for draining, the part after which members are not waited for any longer. The rest is
+# for the rooms to end by themselves: a member that reads nothing must not make that a failure.
+FOR_MEMBERS: Final = 0.9
+
 # RFC 6455 section 5.2: no frame can announce more, so this is "no limit" as a number.
 LARGEST_FRAME: Final = 2**63 - 1
 
@@ -204,6 +208,19 @@ class Config:
         if self.max_frame is None:
             return max(64 * KiB, 12 * self.max_message + 1 * KiB)
         return self.max_frame or LARGEST_FRAME
+
+    @property
+    def farewell_time(self) -> float:
+        """How many seconds a drain waits for members."""
+        return FOR_MEMBERS * self.drain_timeout
+
+    @property
+    def closing_time(self) -> float:
+        """How many seconds closing one connection may take.
+
+        One that begins just before a drain must not outlast it.
+        """
+        return min(self.close_timeout, self.farewell_time)
 
     @property
     def retention(self) -> Retention:

@@ -16,7 +16,6 @@ import logging
 import math
 import socket
 from functools import partial
-from typing import Final
 
 import trio
 
@@ -41,10 +40,6 @@ from .web import Answer
 from .wire import Wire
 
 log = logging.getLogger(__name__)
-
-# Of the time for draining, the part after which members are not waited for any longer. The rest is
-# for the rooms to end by themselves: a member that reads nothing must not make that a failure.
-FOR_MEMBERS: Final = 0.9
 
 
 def build_house(config: Config, history: History) -> House:
@@ -135,10 +130,10 @@ class Server:
     def _drain_rooms(self, grace: trio.CancelScope) -> None:
         close_listeners(self._listeners)
         self._unstored = self.house.tally.unstored
-        now, timeout = trio.current_time(), self.config.drain_timeout
-        grace.deadline = now + timeout
+        now = trio.current_time()
+        grace.deadline = now + self.config.drain_timeout
         assert self._rooms is not None
-        self._rooms.drain(deadline=now + FOR_MEMBERS * timeout)
+        self._rooms.drain(deadline=now + self.config.farewell_time)
 
     def _close_the_books(self) -> None:
         ledger = self.house.ledger

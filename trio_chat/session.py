@@ -88,7 +88,7 @@ class Visit:
             async with open_connection(
                 self.wire,
                 subprotocol=self.dialect.value,
-                close_timeout=house.config.close_timeout,
+                close_timeout=house.config.closing_time,
             ) as connection:
                 try:
                     await Session(house, self, room, connection).run()
@@ -124,7 +124,7 @@ class Visit:
             async with open_connection(
                 self.wire,
                 subprotocol=self.dialect.value,
-                close_timeout=house.config.close_timeout,
+                close_timeout=house.config.closing_time,
             ) as connection:
                 connection.end(ending)
         except* Ended:
