@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import trio
 import trio.testing
@@ -15,6 +19,8 @@ from trio_chat.transport import StreamTransport
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 PATIENCE = 10  # seconds: a test that hangs fails
+PATIENCE_APART = 30
+LOBBY = "/ws/chat/lobby/"
 
 
 @dataclass
@@ -114,3 +120,48 @@ def connect_over_memory(nursery: trio.Nursery, config: Config) -> Client:
     ours, theirs = trio.testing.memory_stream_pair()
     nursery.start_soon(Server(config).meet, StreamTransport(theirs, "127.0.0.1:1"))
     return Client(ours)
+
+
+@dataclass
+class Apart:
+    """A server in a process of its own."""
+
+    process: trio.Process
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}{LOBBY}"
+
+    def end(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    async def log(self) -> str:
+        """Wait for the end, which is 0, and return everything that was logged."""
+        assert self.process.stderr
+        log = b"".join([part async for part in self.process.stderr]).decode()
+        assert await self.process.wait() == 0
+        return log
+
+
+@asynccontextmanager
+async def serving_apart(*options: str) -> AsyncIterator[Apart]:
+    """Run the command as a process that does not outlive the block."""
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-m", "trio_chat", "serve", "--port", "0", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        with trio.fail_after(PATIENCE_APART):
+            assert process.stdout
+            line = b""
+            while not line.endswith(b"\n"):
+                line += await process.stdout.receive_some()
+            port = urlsplit(line.decode().split()[-1]).port
+            assert port
+            yield Apart(process, port)
+    finally:
+        process.kill()
+        with trio.move_on_after(5, shield=True):
+            await process.wait()
