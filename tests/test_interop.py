@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import trio
@@ -230,6 +231,176 @@ async def test_over_the_rate_a_message_is_refused_and_may_come_again() -> None:
                 pass
 
     await play(script)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ('{"type": "dance"}', "bad-type"),
+        ('{"type": 7, "message": "x"}', "bad-type"),
+        ('{"message": "x", "id": ""}', "bad-id"),
+        ('{"message": "x", "id": 7}', "bad-id"),
+        ('{"message": 7, "id": "7"}', "bad-message"),
+        ("7", "not-an-object"),
+        ("", "not-json"),
+    ],
+)
+async def test_v1_names_the_error_and_the_message_that_it_is_about(text: str, code: str) -> None:
+    async def script(url: str) -> None:
+        async with v1(url) as one:
+            await hear(one)
+            await one.send(text)
+            error = await hear(one)
+            assert (error["type"], error["code"]) == ("error", code)
+            assert isinstance(error["reason"], str)
+            assert error.get("id") == ("7" if code == "bad-message" else None)
+            await one.send('{"message": "still here", "id": "8"}')
+            assert (await hear_kind(one, "ack"))["id"] == "8"
+
+    await play(script)
+
+
+async def test_an_id_that_comes_again_with_another_text_is_bad() -> None:
+    async def script(url: str) -> None:
+        async with v1(url) as one:
+            await hear(one)
+            await one.send('{"message": "first", "id": "7"}')
+            await hear_kind(one, "ack")
+            await one.send('{"message": "second", "id": "7"}')
+            error = await hear_kind(one, "error")
+            assert (error["code"], error["id"]) == ("bad-id", "7")
+
+    await play(script)
+
+
+async def test_typing_is_passed_on_once_in_two_seconds_and_not_to_oneself() -> None:
+    async def script(url: str) -> None:
+        async with v1(url, "?name=ada") as ada, v1(url, "?name=bob") as bob:
+            await hear_kind(ada, "join")
+            for _ in range(5):
+                await bob.send('{"type": "typing"}')
+            await bob.send('{"message": "what I typed", "id": "7"}')
+            events = [await hear(ada) for _ in range(2)]
+            assert [event["type"] for event in events] == ["typing", "message"]
+            assert {event["type"] for event in [await hear(bob) for _ in range(3)]} == {
+                "welcome",
+                "message",
+                "ack",
+            }
+
+    await play(script)
+
+
+async def test_a_fresh_join_gets_as_much_history_as_it_asks_for() -> None:
+    async def script(url: str) -> None:
+        async with v1(url) as one:
+            for number in range(5):
+                await one.send(json.dumps({"message": str(number), "id": str(number)}))
+            for _ in range(5):
+                await hear_kind(one, "ack")
+            for query, texts in [
+                ("?history=2", ["3", "4"]),
+                ("?history=0", []),
+                ("", list("01234")),
+            ]:
+                async with v1(url, query) as fresh:
+                    welcome = await hear(fresh)
+                    assert (welcome["recovered"], welcome["seq"]) == (False, 5)
+                    await fresh.send('{"type": "end of history"}')
+                    heard = []
+                    while (event := await hear(fresh))["type"] != "error":
+                        heard.append(event["message"])
+                    assert heard == texts
+
+    await play(script)
+
+
+@pytest.mark.parametrize(
+    ("path", "origin", "status"),
+    [
+        ("/nowhere/", None, 404),
+        ("/chat/lobby/", None, 404),
+        ("/ws/chat/a%20b/", None, 404),
+        ("/ws/chat/lobby/", "http://elsewhere.example", 403),
+        ("/ws/chat/lobby/", "null", 403),
+        ("/ws/chat/lobby/?since=soon", None, 400),
+    ],
+)
+async def test_a_handshake_that_is_refused_is_an_answer_in_http(
+    path: str, origin: str | None, status: int
+) -> None:
+    async def script(url: str) -> None:
+        with pytest.raises(websockets.InvalidStatus) as caught:
+            async with websockets.connect(
+                url.replace("/ws/chat/lobby/", path),
+                subprotocols=V1,
+                origin=None if origin is None else websockets.Origin(origin),
+            ):
+                pass
+        assert caught.value.response.status_code == status
+
+    await play(script)
+
+
+async def test_origins_that_are_allowed_and_ones_own_may_connect() -> None:
+    async def script(url: str) -> None:
+        own = url.replace("ws://", "http://").partition("/ws/")[0]
+        for origin in [own, "https://friend.example"]:
+            async with websockets.connect(url, origin=websockets.Origin(origin)) as one:
+                await one.send('{"message": "hello"}')
+                assert await hear(one) == {"message": "hello"}
+
+    await play(script, Config(port=0, allow_origin=("https://friend.example",)))
+
+
+@pytest.mark.parametrize("subprotocols", [None, V1])
+async def test_a_full_server_says_1013_behind_a_whole_handshake(
+    subprotocols: list[websockets.Subprotocol] | None,
+) -> None:
+    async def script(url: str) -> None:
+        async with websockets.connect(url) as member:
+            await member.send("{}")
+            await hear(member)
+            async with websockets.connect(url, subprotocols=subprotocols) as stranger:
+                await stranger.wait_closed()
+                assert (stranger.close_code, stranger.close_reason) == (1013, "the server is full")
+
+    await play(script, Config(port=0, max_connections=1))
+
+
+async def test_a_client_s_goodbye_is_answered_with_its_own_code() -> None:
+    async def script(url: str) -> None:
+        async with websockets.connect(url) as one:
+            await one.close(3333, "enough")
+            assert one.protocol.close_rcvd is not None
+            assert one.protocol.close_rcvd.code == 3333
+
+    await play(script)
+
+
+async def test_a_client_that_answers_pings_is_kept_however_quiet_it_is() -> None:
+    async def script(url: str) -> None:
+        # Without its answers the quiet one would be gone when this one is.
+        async with websockets.connect(url, ping_interval=None) as quiet:
+            await be_deaf_until_dropped(url)
+            await quiet.send('{"message": "still here"}')
+            assert await hear(quiet) == {"message": "still here"}
+
+    await play(script, Config(port=0, ping_interval=0.1, ping_timeout=0.9))
+
+
+async def be_deaf_until_dropped(url: str) -> None:
+    """Be a member that answers no ping, until the server ends that with 4003."""
+    parts = urlsplit(url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    writer.write(
+        f"GET {parts.path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+    )
+    await reader.readuntil((4003).to_bytes(2, "big"))
+    writer.close()
+    await writer.wait_closed()
 
 
 async def test_fifty_senders_and_two_thousand_messages_reach_everybody_once_in_one_order() -> None:
