@@ -227,6 +227,21 @@ async def test_a_trusted_proxy_says_which_scheme_and_whose_connection_it_is() ->
         assert (await third.upgrade("/ws/chat/a/", "Origin: http://x", lines[1])).status == 403
 
 
+async def test_what_a_client_says_to_a_proxy_that_is_trusted_does_not_count() -> None:
+    config = Config(port=0, trust_proxy=("127.0.0.1",), max_per_address=1)
+    async with serving(config) as place:
+        first = await place.client()
+        await first.upgrade("/ws/chat/a/", "X-Forwarded-For: 198.51.100.1, 192.0.2.7")
+        second = await place.client()
+        await second.upgrade("/ws/chat/a/", "X-Forwarded-For: 198.51.100.2, 192.0.2.7")
+        assert (await second.stream.receive_some())[2:4] == (1013).to_bytes(2, "big")
+        third = await place.client()
+        await third.upgrade(
+            "/ws/chat/a/", "X-Forwarded-For: 192.0.2.7", "X-Forwarded-For: 192.0.2.8"
+        )
+        assert place.server.house.crowd.size == 2
+
+
 async def test_what_a_stranger_says_of_proxies_does_not_count() -> None:
     async with serving(Config(port=0, max_per_address=1)) as place:
         first = await place.client()

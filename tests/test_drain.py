@@ -152,12 +152,22 @@ async def test_after_a_drain_nobody_listens() -> None:
         await trio.open_tcp_stream("127.0.0.1", port)
 
 
-# With a `close_timeout` of 0 a Close frame is waited for without end; but for a drain.
+async def test_from_its_first_goodbye_on_nobody_new_comes_in() -> None:
+    async with serving(Config(port=0, drain_timeout=0.5)) as place:
+        member = await place.client()
+        await member.upgrade(ROOM)
+        place.server.drain()
+        assert (await member.stream.receive_some())[2:4] == (1001).to_bytes(2, "big")
+        with pytest.raises(OSError, match=r"refused|failed"):
+            await place.client()
+
+
+# Longer than a test may take: their Close frames are not waited for so long in a drain.
+PATIENT = Config(port=0, max_connections=1, close_timeout=12, drain_timeout=0.5)
 
 
 async def test_somebody_who_is_being_turned_away_does_not_make_a_drain_fail() -> None:
-    config = Config(port=0, max_connections=1, close_timeout=0, drain_timeout=0.5)
-    async with serving(config) as place:
+    async with serving(PATIENT) as place:
         member, stranger = await place.client(), await place.client()
         await member.upgrade(ROOM)
         await stranger.upgrade(ROOM)
@@ -170,8 +180,7 @@ async def test_somebody_who_is_being_turned_away_does_not_make_a_drain_fail() ->
 
 
 async def test_somebody_who_is_on_the_way_out_does_not_make_a_drain_fail() -> None:
-    config = Config(port=0, close_timeout=0, drain_timeout=0.5)
-    async with serving(config) as place:
+    async with serving(PATIENT) as place:
         member = await place.client()
         await member.upgrade(ROOM)
         await member.say(b"\x82\x81\0\0\0\0\0")  # A binary frame: 1003.

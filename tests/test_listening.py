@@ -107,10 +107,12 @@ async def test_closing_is_told_to_who_accepts_and_may_be_done_twice(hall: Hall) 
                 await accept_forever(listener, hall.welcome)
 
         async with trio.open_nursery() as nursery:
+            nursery.cancel_scope.deadline = trio.current_time() + PATIENCE
             nursery.start_soon(accept)
             await trio.testing.wait_all_tasks_blocked()
             close_listeners([listener])
             close_listeners([listener])
+        assert not nursery.cancel_scope.cancelled_caught
     assert not hall.guests
 
 
