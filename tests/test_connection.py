@@ -167,6 +167,24 @@ async def test_a_receive_that_is_cancelled_loses_nothing(
     assert received == ["one", "two", "three"]
 
 
+async def test_who_gave_up_waiting_may_wait_again(line: Line, clock: Clock) -> None:
+    async def wait_twice(connection: Connection) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(connection.receive)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        gave_up.set()
+        await connection.send(await connection.receive())
+
+    gave_up = trio.Event()
+    async with serve(line, wait_twice) as served:
+        await gave_up.wait()
+        await trio.testing.wait_all_tasks_blocked()
+        await served.peer.send(text("now"))
+        assert await served.peer.frame() == said("now")
+        await served.peer.goodbye()
+
+
 async def test_a_violation_ends_the_iteration_with_its_reason(line: Line, clock: Clock) -> None:
     async with serve(line, listen) as served:
         await served.peer.send(masked(0x83))
