@@ -196,6 +196,7 @@ class Server:
             "rooms_open": len(counts),
             "members": sum(counts.values()),
             "outbox_bytes": self.house.outboxes.size,
+            "tasks": trio.lowlevel.current_statistics().tasks_living,
             "draining": int(self._draining.is_set()),
         }
         text = render(self.house.tally, self.house.ledger, gauges)
