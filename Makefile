@@ -19,11 +19,11 @@ space := $(empty) $(empty)
 comma := ,
 CORE_FILES := $(subst $(space),$(comma),$(CORE:%=trio_chat/%.py))
 
-.PHONY: help run test test-all check format bench fuzz soak pin clean
+.PHONY: help run test test-all check format bench fuzz soak conformance pin clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' \
-	  | awk -F '\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	  | awk -F '\t' '{ printf "  make %-11s %s\n", $$1, $$2 }'
 
 run: $(VENV)/.package  ## install and serve; options as in make run ARGS="--port 0"
 	@exec $(BIN)/trio-chat serve $(ARGS)
@@ -60,6 +60,9 @@ fuzz: $(VENV)/.tests  ## bend sessions until the server fails; options as in mak
 
 soak: $(VENV)/.tests  ## whatever crowds do, for minutes; options as in make soak ARGS="--minutes 5 --seed 7"
 	@exec $(BIN)/python tests/soak.py $(ARGS)
+
+conformance: $(VENV)/.package  ## Autobahn's test suite against examples/echo.py; needs a Python 2.7
+	@PYTHONPATH=tests exec $(BIN)/python -m conformance $(ARGS)
 
 pin:  ## write constraints.txt anew, with today's releases
 	@rm -rf $(VENV)-pin && $(PYTHON) -m venv $(VENV)-pin

@@ -9,6 +9,7 @@ echo does not are lifted, so that a conformance suite can send what it likes.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import trio
 
@@ -17,6 +18,7 @@ from trio_chat.connection import Connection
 from trio_chat.endpoint import serve_connections
 
 MiB = 1024 * 1024
+CONFIG = Config(port=9001, rate=0, max_frame=64 * MiB, max_fragments=0)
 
 
 async def echo(connection: Connection) -> None:
@@ -25,16 +27,16 @@ async def echo(connection: Connection) -> None:
         await connection.send(message)
 
 
-async def main(port: int) -> None:
+async def main(config: Config) -> None:
     """Serve until interrupted."""
-    config = Config(port=port, rate=0, max_frame=64 * MiB, max_fragments=0)
     async with trio.open_nursery() as nursery:
         port = await nursery.start(serve_connections, echo, config)
         print(f"listening on ws://{config.host}:{port}/", flush=True)
 
 
 if __name__ == "__main__":
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else CONFIG.port
     try:
-        trio.run(main, int(sys.argv[1]) if len(sys.argv) > 1 else 9001)
+        trio.run(main, replace(CONFIG, port=port))
     except* KeyboardInterrupt:
         pass
