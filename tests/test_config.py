@@ -91,6 +91,11 @@ def test_a_time_that_may_be_none_at_all_stays_zero(name: str) -> None:
         ("allow_origin", ("https://chat.example/path",)),
         ("allow_origin", ("https://chat.example:port",)),
         ("allow_origin", ("https://:80",)),
+        ("allow_origin", ("https://user@chat.example",)),
+        ("allow_origin", ("https://chat.example\n",)),
+        ("allow_origin", ("https://[::1",)),
+        ("allow_origin", ("https://chat.example:99999",)),
+        ("allow_origin", ("https://bücher.example",)),  # Browsers send another spelling.
         ("allow_origin", ("null",)),
         ("trust_proxy", ("proxy.example",)),
         ("trust_proxy", ("10.0.0.0/33",)),
@@ -111,6 +116,32 @@ def test_the_error_says_what_was_given_and_what_would_do() -> None:
     assert str(caught.value) == (
         "--port: 99999 won't do; it takes a whole number from 0 to 65535; 0 means a free one"
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("*", "*"),
+        ("https://chat.example", "https://chat.example"),
+        ("https://chat.example:443", "https://chat.example"),
+        ("http://chat.example:80", "http://chat.example"),
+        ("http://chat.example:443", "http://chat.example:443"),
+        ("https://chat.example:80", "https://chat.example:80"),
+        ("https://chat.example:", "https://chat.example"),
+        ("https://chat.example:08443", "https://chat.example:8443"),
+        ("HTTPS://Chat.Example:8443", "https://chat.example:8443"),
+        ("http://[2001:DB8::1]:80", "http://[2001:db8::1]"),
+        ("http://[::1]:8000", "http://[::1]:8000"),
+        ("app://Desktop", "app://desktop"),
+        ("app://desktop:443", "app://desktop:443"),
+    ],
+)
+def test_an_origin_is_kept_as_browsers_send_it(given: str, sent: str) -> None:
+    assert Config(allow_origin=("https://first.example", given)).allow_origin == (
+        "https://first.example",
+        sent,
+    )
+    assert Config(allow_origin=(sent,)).allow_origin == (sent,)
 
 
 @pytest.mark.parametrize(

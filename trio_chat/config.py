@@ -52,6 +52,9 @@ RETENTION: Final[dict[HistoryKind, Retention]] = {
 TEXT, LIST, SWITCH, NUMBER, CHARACTERS, BYTES, RATE, SECONDS = Unit
 LISTEN, TALK, CROWD, KEEP, QUEUE, WAIT, RUN = Group
 FREE: Final = NO_LIMIT
+# Browsers leave these out.
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
 _BY_LENGTH: Final = "by --max-message"
 _BY_HISTORY: Final = "by --history"
 
@@ -188,8 +191,9 @@ class Config:
                 object.__setattr__(self, name, math.inf)
         _check_host(self.host)
         _check_history(self.history)
-        for origin in self.allow_origin:
-            _check_origin(origin)
+        # Compared with what browsers send, so they are written as browsers write them.
+        origins = tuple(_as_browsers_send_it(origin) for origin in self.allow_origin)
+        object.__setattr__(self, "allow_origin", origins)
         for proxy in self.trust_proxy:
             _check_network(proxy)
 
@@ -283,18 +287,24 @@ def _check_history(history: str) -> None:
         raise ConfigError("history", history, "memory, sqlite:PATH or redis://HOST:PORT/NUMBER")
 
 
-def _check_origin(origin: str) -> None:
+def _as_browsers_send_it(origin: str) -> str:
+    """Return an origin in lower case and without its scheme's own port (RFC 6454, section 6.2)."""
     if origin == "*":
-        return
+        return origin
     wanted = "* or an origin such as https://chat.example or http://localhost:3000, without a path"
     try:
         parts = urlsplit(origin)
         port = parts.port  # Raises where it is no number.
     except ValueError:
         raise ConfigError("allow_origin", origin, wanted) from None
-    host = parts.netloc.removesuffix(f":{port}")
-    if not parts.scheme or not host or origin != f"{parts.scheme}://{parts.netloc}":
+    host = parts.netloc.rpartition(":")[0] if port is not None else parts.netloc.removesuffix(":")
+    whole = origin.lower() == f"{parts.scheme}://{parts.netloc}".lower()
+    if not parts.scheme or not parts.hostname or "@" in host or not whole:
         raise ConfigError("allow_origin", origin, wanted)
+    if not host.isascii():
+        raise ConfigError("allow_origin", origin, "the host as browsers send it: xn--…, in ASCII")
+    written = "" if port in (None, DEFAULT_PORTS.get(parts.scheme)) else f":{port}"
+    return f"{parts.scheme}://{host.lower()}{written}"
 
 
 def _check_network(proxy: str) -> None:
