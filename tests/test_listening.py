@@ -20,6 +20,7 @@ import trio.testing
 
 from trio_chat.listening import (
     BACK_OFF,
+    OVER_BEFORE_IT_BEGAN,
     accept_forever,
     close_listeners,
     name_peer,
@@ -99,6 +100,66 @@ async def test_where_one_family_is_taken_the_other_is_given_back() -> None:
             again.listen()
 
 
+class Resolver(trio.abc.HostnameResolver):
+    """Knows one name, and the addresses that it was given for it."""
+
+    def __init__(self, *addresses: tuple[int, str]) -> None:
+        self.addresses = addresses
+
+    async def getaddrinfo(
+        self, host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+    ) -> Any:
+        await trio.lowlevel.checkpoint()
+        return [(family, type, proto, "", (host, port)) for family, host in self.addresses]
+
+    async def getnameinfo(self, sockaddr: Any, flags: int) -> tuple[str, str]:
+        raise NotImplementedError
+
+
+HERE = (socket.AF_INET, "127.0.0.1")
+ELSEWHERE = (socket.AF_INET, "192.0.2.1")  # For examples, and nobody's (RFC 5737).
+OF_NO_FAMILY = (255, "::1")
+
+
+@pytest.mark.parametrize(
+    "addresses", [(HERE, ELSEWHERE, OF_NO_FAMILY), (OF_NO_FAMILY, ELSEWHERE, HERE)]
+)
+async def test_an_address_that_is_missing_here_is_left_out_and_said_once(
+    addresses: list[tuple[int, str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    trio.socket.set_custom_hostname_resolver(Resolver(*addresses))
+    (listener,) = await open_listeners("chat.example", 0, 16)
+    with listener, socket.create_connection(listener.getsockname()):
+        assert listener.getsockname()[0] == "127.0.0.1"
+    (said,) = caplog.messages
+    assert said.startswith("not listening on ")
+    assert f"192.0.2.1 ({os.strerror(errno.EADDRNOTAVAIL)})" in said
+    assert f"::1 ({os.strerror(errno.EAFNOSUPPORT)})" in said
+
+
+async def test_where_all_addresses_are_missing_the_first_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    trio.socket.set_custom_hostname_resolver(Resolver(ELSEWHERE, OF_NO_FAMILY))
+    with pytest.raises(OSError, match=os.strerror(errno.EADDRNOTAVAIL)):
+        await open_listeners("chat.example", 0, 16)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("missing_first", [True, False])
+async def test_a_port_that_is_taken_is_an_error_whatever_is_missing(missing_first: bool) -> None:
+    addresses = [ELSEWHERE, HERE] if missing_first else [HERE, ELSEWHERE]
+    trio.socket.set_custom_hostname_resolver(Resolver(*addresses))
+    with listening() as other, pytest.raises(OSError, match="in use"):
+        await open_listeners("chat.example", other.getsockname()[1], 16)
+
+
+async def test_what_can_not_be_opened_for_want_of_descriptors_is_not_left_out() -> None:
+    trio.socket.set_custom_hostname_resolver(Resolver(HERE))
+    with without_file_descriptors(), pytest.raises(OSError, match="open files"):
+        await open_listeners("chat.example", 0, 16)
+
+
 async def test_closing_is_told_to_who_accepts_and_may_be_done_twice(hall: Hall) -> None:
     with listening() as listener:
 
@@ -172,30 +233,69 @@ async def test_what_is_accepted_never_waits_and_delays_nothing(hall: Hall) -> No
 
 
 class Fickle(socket.socket):
-    """A listener on which connections end before they begin, as some kernels report it."""
+    """A listener on which a connection ends before it begins, as some kernels report it."""
 
-    asked = 0
+    ends_with = 0
 
     def accept(self) -> tuple[socket.socket, Any]:
-        self.asked += 1
-        match self.asked:
-            case 1:
-                raise ConnectionAbortedError(errno.ECONNABORTED, "aborted")
-            case 2:
-                raise OSError(errno.EPROTO, "protocol error")
-            case _:
-                return super().accept()
+        if error := self.ends_with:
+            self.ends_with = 0
+            raise OSError(error, os.strerror(error))
+        return super().accept()
 
 
+@pytest.mark.parametrize("error", sorted(OVER_BEFORE_IT_BEGAN), ids=errno.errorcode.get)
 async def test_one_that_was_over_before_it_began_hinders_nobody(
-    hall: Hall, caplog: pytest.LogCaptureFixture
+    error: int, hall: Hall, caplog: pytest.LogCaptureFixture
 ) -> None:
     with listening(Fickle) as listener, socket.create_connection(listener.getsockname()):
+        assert isinstance(listener, Fickle)
+        listener.ends_with = error
         async with trio.open_nursery() as nursery:
             nursery.start_soon(accept_forever, listener, hall.welcome)
             await hall.wait_for(1)
             nursery.cancel_scope.cancel()
     assert not caplog.records
+
+
+class Gone(socket.socket):
+    """What is accepted from a kernel that allows nothing on a connection whose peer has gone."""
+
+    def setsockopt(self, *args: Any) -> None:
+        raise OSError(errno.EINVAL, "invalid argument")
+
+
+class FullOfGone(socket.socket):
+    """A listener of such a kernel."""
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        accepted, address = super().accept()
+        return Gone(fileno=accepted.detach()), address
+
+
+async def test_one_that_has_gone_already_is_met_like_the_others(hall: Hall) -> None:
+    with listening(FullOfGone) as listener, socket.create_connection(listener.getsockname()):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(accept_forever, listener, hall.welcome)
+            await hall.wait_for(1)
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_listener_that_is_none_any_more_is_an_error(hall: Hall) -> None:
+    with listening() as listener:
+        listener.shutdown(socket.SHUT_RDWR)
+        with trio.fail_after(PATIENCE), pytest.raises(OSError, match="Invalid argument"):
+            await accept_forever(listener, hall.welcome)
+
+
+@pytest.mark.parametrize("error", [errno.EBADF, errno.EINVAL, errno.ENOTSOCK])
+async def test_what_is_no_connection_s_fault_is_an_error(error: int, hall: Hall) -> None:
+    with listening(Scarcity) as listener, socket.create_connection(listener.getsockname()):
+        assert isinstance(listener, Scarcity)
+        listener.lacks = error
+        with trio.fail_after(PATIENCE), pytest.raises(OSError, match=os.strerror(error)):
+            await accept_forever(listener, hall.welcome)
+    assert listener.asked == 1
 
 
 # --- Nothing left to accept with -----------------------------------------------------------------
