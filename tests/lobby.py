@@ -30,6 +30,7 @@ from trio_chat.history.memory import MemoryHistory, MemoryLog
 from trio_chat.house import House
 from trio_chat.ledger import Ledger
 from trio_chat.metrics import Tally
+from trio_chat.opening import Opening
 from trio_chat.outbox import Outboxes
 from trio_chat.protocol import Dialect, Ended, Ending, Entry, JoinRequest
 from trio_chat.room import Arrival, Room
@@ -389,9 +390,8 @@ class Lobby:
             None if resume is None else str(resume),
         )
         house = self.house
-        wire = Wire(
-            transport, house.config, house.ledger, house.outboxes, head=head(dialect), early=b""
-        )
+        opening = Opening("dGhlIHNhbXBsZSBub25jZQ==", dialect.value)
+        wire = Wire(transport, house.config, house.ledger, house.outboxes, opening)
         visit = Visit(house, wire, dialect, request, peer)
         house.crowd.enter(peer)
         try:
@@ -447,21 +447,6 @@ class Lobby:
         """Wait until nobody in this process has anything to do, and look into the books."""
         await trio.testing.wait_all_tasks_blocked()
         self.check()
-
-
-def head(dialect: Dialect) -> bytes:
-    """A request head as the door makes it."""
-    lines = [
-        "GET / HTTP/1.1",
-        "Host: lobby",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-        "Sec-WebSocket-Version: 13",
-    ]
-    if dialect.value is not None:
-        lines.append(f"Sec-WebSocket-Protocol: {dialect.value}")
-    return "\r\n".join([*lines, "", ""]).encode()
 
 
 def build_house(config: Config, history: History) -> House:

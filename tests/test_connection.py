@@ -11,6 +11,7 @@ import trio
 import trio.testing
 from wires import (
     FIN,
+    PONG,
     TEXT,
     Ends,
     Frame,
@@ -33,7 +34,10 @@ from trio_chat.config import Config
 from trio_chat.connection import Connection, open_connection
 from trio_chat.heartbeat import Heartbeat
 from trio_chat.ledger import Ledger
+from trio_chat.opening import Opening
+from trio_chat.outbox import Outboxes
 from trio_chat.protocol import CloseCode, Ended, Ending
+from trio_chat.wire import Wire
 
 pytest_plugins = ["wire_fixtures"]
 
@@ -91,7 +95,7 @@ async def test_many_who_send_at_once_wait_for_each_other_and_are_not_evicted(
     async with serve(narrow, pour, outbox=50_000) as served:
         for _ in range(20):
             assert await served.peer.frame() == said("x" * 20_000)
-        assert [frame.code for frame in await served.peer.goodbye()] == [1000]
+        assert [frame.code for frame in await served.peer.rest()] == [1000]
 
 
 async def test_what_came_with_the_request_is_heard_after_the_handshake(
@@ -100,6 +104,63 @@ async def test_what_came_with_the_request_is_heard_after_the_handshake(
     early = text("too early")
     async with serve(line, echo, early=early, fast_lane=fast_lane) as served:
         assert await served.peer.frame() == said("too early")
+        await served.peer.goodbye()
+
+
+async def test_the_answer_to_a_handshake_is_the_same_with_the_engine_and_without(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    answers = []
+    for fast_lane in (True, False):
+        config, ends = Config(fast_lane=fast_lane), memory()
+        wire = Wire(
+            ends[1],
+            config,
+            Ledger(),
+            Outboxes(0),
+            Opening("dGhlIHNhbXBsZSBub25jZQ==", "trio-chat.v1"),
+        )
+        async with open_connection(wire, close_timeout=0):
+            answers.append(await ends[0].stream.receive_some())
+    assert answers[0] == answers[1]
+    assert (
+        b"\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in answers[0]
+    )  # RFC 6455, 1.3
+
+
+async def test_no_engine_is_called_before_there_is_something_for_it_to_judge(
+    line: Line, clock: Clock
+) -> None:
+    async with serve(line, echo) as served:
+        tasks = trio.lowlevel.current_statistics().tasks_living
+        for frames in (text("one"), text("two") + text("three"), masked(FIN | PONG, b"?")):
+            await served.peer.send(frames)
+        for message in ("one", "two", "three"):
+            assert await served.peer.frame() == said(message)
+        assert trio.lowlevel.current_statistics().tasks_living == tasks
+
+        await served.peer.send(ping(b"?"))
+        assert await served.peer.frame() == (FIN | PONG, b"?")
+        await served.peer.send(text("four"))
+        assert await served.peer.frame() == said("four")
+        assert trio.lowlevel.current_statistics().tasks_living == tasks + 1
+        await served.peer.goodbye()
+
+
+async def test_who_gives_up_waiting_does_not_listen_and_so_is_not_silent(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def look_up_once_a_minute(connection: Connection) -> None:
+        while True:
+            with trio.move_on_after(1):
+                await connection.receive()
+            await trio.sleep(60)
+
+    async with serve(memory, look_up_once_a_minute) as served:
+        beating(nursery, served, ping_interval=20, ping_timeout=5)
+        await trio.sleep(300)
+        assert served.connection is not None
+        assert served.connection.ending is None
         await served.peer.goodbye()
 
 
@@ -199,7 +260,7 @@ async def test_an_error_in_the_handler_is_1011_and_comes_out(
 
     async def converse() -> None:
         with pytest.RaisesGroup(ZeroDivisionError):
-            async with open_connection(served.wire, subprotocol=None, close_timeout=5):
+            async with open_connection(served.wire, close_timeout=5):
                 raise ZeroDivisionError
 
     async with trio.open_nursery() as nursery:
@@ -474,7 +535,11 @@ async def test_a_thousand_connections_are_looked_at_in_turns(
     for connection in connections:
         heartbeat.watch(connection)
     nursery.start_soon(heartbeat.run)
-    await trio.sleep(20.5)
+    async with trio.open_nursery() as listeners:
+        for one in served:
+            listeners.start_soon(one.wire.listen)
+        await trio.sleep(20.5)
+        listeners.cancel_scope.cancel()
     assert all(connection.pinged > 0 for connection in connections)
     for one in served:
         await one.wire.hang_up(Ending(CloseCode.ABNORMAL, ""))

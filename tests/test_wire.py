@@ -15,6 +15,7 @@ from wires import (
     CLOSE,
     FIN,
     MORE,
+    OPENING,
     PING,
     PONG,
     TEXT,
@@ -299,8 +300,8 @@ async def test_the_worst_laggard_pays_when_all_outboxes_together_are_full(
     endings: dict[str, list[Ending]] = {"slow": [], "worst": []}
 
     def behind(name: str) -> Wire:
-        wire = Wire(lockstep()[1], config, ledger, outboxes, head=b"", early=b"")
-        wire.accepted(endings[name].append)
+        wire = Wire(lockstep()[1], config, ledger, outboxes, OPENING)
+        wire.attach(None, endings[name].append)
         return wire
 
     slow, worst = behind("slow"), behind("worst")
@@ -738,9 +739,9 @@ async def test_who_is_on_the_way_out_is_not_evicted_any_more(
 ) -> None:
     ledger, outboxes = Ledger(), Outboxes(1000)
     endings: list[Ending] = []
-    wires = [Wire(lockstep()[1], Config(), ledger, outboxes, head=b"", early=b"") for _ in range(2)]
+    wires = [Wire(lockstep()[1], Config(), ledger, outboxes, OPENING) for _ in range(2)]
     for wire in wires:
-        wire.accepted(endings.append)
+        wire.attach(None, endings.append)
     wires[0].offer(b"x" * 800)
     wires[0].shut("left")
     wires[1].offer(b"x" * 300)

@@ -21,6 +21,7 @@ import trio.testing
 from trio_chat.config import Config
 from trio_chat.connection import Connection, open_connection
 from trio_chat.ledger import Ledger
+from trio_chat.opening import Opening
 from trio_chat.outbox import Outboxes
 from trio_chat.protocol import Ended, Ending
 from trio_chat.transport import SocketTransport, StreamTransport, Transport
@@ -28,10 +29,7 @@ from trio_chat.wire import Wire
 
 PATIENCE: Final = 20.0  # seconds, on a real clock, until a test that waits gives up
 
-HEAD: Final = (
-    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
+OPENING: Final = Opening(key="AAAAAAAAAAAAAAAAAAAAAA==", subprotocol=None)
 KEY: Final = b"\x0f\xf0\xaa\x55"
 
 FIN: Final = 0x80
@@ -218,9 +216,7 @@ class Served:
 
     async def run(self, handler: Handler, config: Config) -> None:
         try:
-            async with open_connection(
-                self.wire, subprotocol=None, close_timeout=config.close_timeout
-            ) as connection:
+            async with open_connection(self.wire, close_timeout=config.close_timeout) as connection:
                 self.connection = connection
                 self.opened.set()
                 with connection.scope:
@@ -248,7 +244,7 @@ def make(ends: Ends, config: Config, *, early: bytes = b"", ledger: Ledger | Non
     peer, transport = ends
     ledger = ledger if ledger is not None else Ledger()
     outboxes = Outboxes(config.outboxes)
-    wire = Wire(transport, config, ledger, outboxes, head=HEAD, early=early)
+    wire = Wire(transport, config, ledger, outboxes, OPENING, early)
     return Served(wire, peer, ledger, outboxes)
 
 

@@ -1,8 +1,9 @@
 """One WebSocket over a wire: handshake, receiving, sending, the reason why it ends.
 
-A connection is a nursery: trio-websocket's reader and, while the peer is behind, the wire's writer
-live in it. `open_connection` is its whole life: when its block ends, for whatever reason, the
-tasks are gone, the peer was told why, and the socket is closed.
+A connection is a nursery: trio-websocket's reader, once there is something for it to judge, and the
+wire's writer, while the peer is behind, live in it. `open_connection` is its whole life: when its
+block ends, for whatever reason, the tasks are gone, the peer was told why, and the socket is
+closed.
 
 This layer knows no room and no JSON: it carries text and bytes. It is public, so that a server of
 another kind can stand on it (see examples/echo.py):
@@ -22,6 +23,7 @@ import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
 
 from .frames import LONG_WAY, LongWay, binary_frame, ping_frame, text_frame
+from .lane import Portion
 from .protocol import CloseCode, Ended, Ending
 from .wire import Wire
 
@@ -72,18 +74,26 @@ class Connection:
             self.ending = ending
             self.scope.cancel(reason=f"{ending.code}: {ending.reason}")
 
-    async def shake_hands(self, nursery: trio.Nursery, subprotocol: str | None) -> None:
-        """Accept the request that waits in the wire; the reader's task goes into `nursery`.
+    async def shake_hands(self, *, fast_lane: bool) -> None:
+        """Accept the request that waits in the wire; without the fast lane, by the engine.
 
         Raises:
             Ended: the peer went away meanwhile.
         """
-        request = await wrap_server_stream(nursery, self.wire, max_message_size=NO_LIMIT)
         try:
-            self._websocket = await request.accept(subprotocol=subprotocol)
-        except ConnectionClosed:
+            if fast_lane:
+                await self.wire.answer()
+            else:
+                await self._call_engine()
+        except (trio.BrokenResourceError, ConnectionClosed):
             raise Ended(UNSHAKEN) from None
-        self.wire.accepted(self.end)
+
+    async def _call_engine(self) -> None:
+        wire = self.wire
+        assert wire.nursery is not None, "a connection is open while its nursery is"
+        request = await wrap_server_stream(wire.nursery, wire, max_message_size=NO_LIMIT)
+        self._websocket = await request.accept(subprotocol=wire.opening.subprotocol)
+        wire.accepted()
 
     async def receive(self) -> str | bytes:
         """Return the next message.
@@ -95,7 +105,7 @@ class Connection:
         """
         while not self._ready:
             try:
-                self._ready = (await self.wire.lane.take())[::-1]
+                self._ready = (await self._next_portion())[::-1]
             except trio.EndOfChannel:
                 raise Ended(self._how_it_closed()) from None
         message: str | bytes | LongWay = self._ready[-1]
@@ -104,6 +114,16 @@ class Connection:
         self._ready.pop()
         self.received += 1
         return message
+
+    async def _next_portion(self) -> Portion:
+        if (lane := self.wire.lane) is not None:
+            return await lane.take()
+        portion = await self.wire.listen()
+        if self.wire.for_engine:
+            # Nothing in here waits for the peer, and half an engine would lose what was read.
+            with trio.CancelScope(shield=True):
+                await self._call_engine()
+        return portion
 
     async def _get_message(self) -> str | bytes:
         assert self._websocket is not None
@@ -152,9 +172,7 @@ class Connection:
 
 
 @asynccontextmanager
-async def open_connection(
-    wire: Wire, *, subprotocol: str | None, close_timeout: float
-) -> AsyncIterator[Connection]:
+async def open_connection(wire: Wire, *, close_timeout: float) -> AsyncIterator[Connection]:
     """Accept the handshake that waits in the wire, and close the connection behind the block.
 
     The conversation belongs into `connection.scope`. What ended it is told to the peer: the
@@ -170,9 +188,9 @@ async def open_connection(
     deadline = math.inf
     try:
         async with trio.open_nursery() as nursery:
-            wire.attach(nursery)
+            wire.attach(nursery, connection.end)
             try:
-                await connection.shake_hands(nursery, subprotocol)
+                await connection.shake_hands(fast_lane=wire.fast_lane)
                 try:
                     yield connection
                 except Ended as end:
@@ -191,7 +209,7 @@ async def open_connection(
                 # A Trio stream is torn where its writer is cancelled, so that is let finish first.
                 with trio.CancelScope(deadline=deadline, shield=True):
                     await wire.wait_send_all_might_not_block()
-                wire.attach(None)
+                wire.detach()
                 nursery.cancel_scope.cancel(reason="the conversation is over")
     finally:
         with trio.CancelScope(deadline=deadline, shield=True):

@@ -26,10 +26,11 @@ from .heartbeat import Heartbeat
 from .ledger import Ledger
 from .listening import accept_forever, close_listeners, open_listeners
 from .metrics import Tally
+from .opening import Opening
 from .outbox import Outboxes
 from .protocol import Dialect, Ended, JoinRequest
 from .transport import SocketTransport, Transport
-from .upgrade import Handshake, check_upgrade, write_head
+from .upgrade import Handshake, check_upgrade
 from .web import Answer, Request, say
 from .wire import Wire
 
@@ -88,14 +89,14 @@ class Endpoint:
     def _hand_over(
         self, transport: Transport, handshake: Handshake, early: bytes, address: str
     ) -> None:
-        head = handshake.head
-        wire = Wire(transport, self._config, self._ledger, self._outboxes, head=head, early=early)
+        opening = handshake.opening
+        wire = Wire(transport, self._config, self._ledger, self._outboxes, opening, early)
         self._nursery.start_soon(self._serve, wire, address, name=f"connection {wire.peer}")
 
     async def _serve(self, wire: Wire, address: str) -> None:
         timeout = self._config.close_timeout
         try:
-            async with open_connection(wire, subprotocol=None, close_timeout=timeout) as connection:
+            async with open_connection(wire, close_timeout=timeout) as connection:
                 self._crowd.enter(address)  # Full means 1013, which the peer is told.
                 self.heartbeat.watch(connection)
                 try:
@@ -112,7 +113,7 @@ class Endpoint:
 
 def _shake_hands(request: Request, *, allowed: tuple[str, ...], scheme: str | None) -> Handshake:
     key = check_upgrade(request, allowed=allowed, scheme=scheme)
-    return Handshake(request.path, Dialect.PLAIN, JoinRequest(), write_head(key, None))
+    return Handshake(request.path, Dialect.PLAIN, JoinRequest(), Opening(key, None))
 
 
 def _answer(request: Request) -> Answer:

@@ -6,7 +6,8 @@ both are here, without I/O.
 
 `FrameFollower` also is the fast lane. A frame that is complete, final, masked, text and valid
 UTF-8 carries no question that a protocol engine would have to answer, so it is lifted out of the
-stream; whatever else there is passes through untouched, and trio-websocket judges it.
+stream; and so is a Pong, which asks for nothing. Whatever else there is passes through untouched,
+and trio-websocket judges it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ CONTROL: Final = 0x8
 FINAL_TEXT: Final = FIN | TEXT
 FINAL_CLOSE: Final = FIN | 0x8
 FINAL_PING: Final = FIN | 0x9
+FINAL_PONG: Final = FIN | 0xA
 
 MAX_CONTROL_PAYLOAD: Final = 125
 NO_CODE: Final = 1005
@@ -186,9 +188,8 @@ class FrameFollower:
                 position += step
             elif self.close_seen:
                 data = data[:position]  # Nothing counts behind a Close (section 5.5.1).
-            elif (lifted := self._lift(data, position)) is not None:
-                text, end = lifted
-                messages.append(text)
+            elif end := self._lift(data, position, messages):
+                controls += data[position] == FINAL_PONG
                 if kept < position:
                     passed.append(data[kept:position])
                 kept = position = end
@@ -214,21 +215,26 @@ class FrameFollower:
         passed.append(data[kept:])
         return Chunk(b"".join(passed), messages, controls)
 
-    def _lift(self, data: bytes, start: int) -> tuple[str, int] | None:
-        # The lane: one whole text frame between messages, or nothing.
-        if data[start] != FINAL_TEXT or not self._lifts or self._carry:
-            return None
+    def _lift(self, data: bytes, start: int, into: list[str | LongWay]) -> int:
+        # The lane: takes one whole frame out and returns where it ends, or 0 where it must pass.
+        first = data[start]
+        if first not in (FINAL_TEXT, FINAL_PONG) or not self._lifts or self._carry:
+            return 0
         header = parse_header(data, start)
         if header is None or not self._is_sound(header):
-            return None
+            return 0
         body = start + header.size
         end = body + header.length
-        if end > len(data) or (self._max_bytes and header.length > self._max_bytes):
-            return None
-        try:
-            return unmask(data[body:end], data[body - 4 : body]).decode(), end
-        except UnicodeDecodeError:
-            return None
+        if end > len(data):
+            return 0
+        if first == FINAL_TEXT:
+            if self._max_bytes and header.length > self._max_bytes:
+                return 0
+            try:
+                into.append(unmask(data[body:end], data[body - 4 : body]).decode())
+            except UnicodeDecodeError:
+                return 0
+        return end
 
     def _next_header(self, data: bytes, start: int) -> tuple[Header | None, int]:
         # A header may come in pieces: what was too short last time is put in front.

@@ -10,7 +10,6 @@ while the room is busy, everything that came in the meantime goes out as one blo
 
 from __future__ import annotations
 
-import contextlib
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final, assert_never
@@ -26,7 +25,6 @@ from .metrics import Tally
 from .protocol import (
     MAX_ANNOUNCED,
     BadInput,
-    Dialect,
     Entry,
     ErrorCode,
     encode_ack,
@@ -127,11 +125,13 @@ class Hub:
 
     def _take(self, batch: list[Item]) -> int:
         before = len(batch)
-        with contextlib.suppress(trio.WouldBlock, trio.EndOfChannel):
+        try:
             while not self._is_full(batch):
                 item = self._inbox.receive_nowait()
                 batch.append(item)
                 self._size += item.size
+        except (trio.WouldBlock, trio.EndOfChannel):
+            pass  # That was all, for now or for ever.
         return len(batch) - before
 
     # --- Recording -------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ class Hub:
         # No await before the targets are taken: a newcomer has read up to `last`, and so is either
         # among them or will read this batch as history.
         entries, acks, blob = self._compose(batch, receipts)
-        v1, plain = self._roster.live(Dialect.V1), self._roster.live(Dialect.PLAIN)
+        v1, plain = self._roster.live_v1, self._roster.live_plain
         work: list[tuple[Offer, bytes]] = []
         if blob.frames and v1:
             joined, exceptions = b"".join(blob.frames), blob.exceptions()
@@ -187,7 +187,7 @@ class Hub:
         entries: list[Entry] = []
         answers: dict[Member, list[bytes]] = defaultdict(list)
         blob = Blob()
-        listened = bool(self._roster.live(Dialect.V1))
+        listened = bool(self._roster.live_v1)
         outcomes = iter(receipts)
         for item in batch:
             match item:

@@ -51,7 +51,9 @@ class Roster:
         self._by_secret: dict[str, Member] = {}
         self._announced: dict[str, None] = {}  # the names whose `join` is out
         self._newcomers: dict[Member, None] = {}
-        self._live: dict[Dialect, dict[Member, Offer]] = {dialect: {} for dialect in Dialect}
+        # An enum hashes in Python, and the hub asks with every batch: so these are two attributes.
+        self.live_plain: dict[Member, Offer] = {}
+        self.live_v1: dict[Member, Offer] = {}
 
     def __len__(self) -> int:
         return len(self._all)
@@ -95,7 +97,7 @@ class Roster:
     def enter(self, member: Member) -> None:
         """Let the hub write to this member from now on."""
         self._newcomers.pop(member, None)
-        self._live[member.dialect][member] = member.offer
+        self.live(member.dialect)[member] = member.offer
 
     def leave(self, member: Member) -> str | None:
         """Take a member out, whatever its state; return the name to `free`, if there is one."""
@@ -104,7 +106,7 @@ class Roster:
         del self._all[member]
         self._by_secret.pop(member.secret, None)
         self._newcomers.pop(member, None)
-        self._live[member.dialect].pop(member, None)
+        self.live(member.dialect).pop(member, None)
         return member.name
 
     def free(self, name: str) -> None:
@@ -136,7 +138,7 @@ class Roster:
 
     def live(self, dialect: Dialect) -> dict[Member, Offer]:
         """Return whom the hub writes to. Take a copy before awaiting."""
-        return self._live[dialect]
+        return self.live_plain if dialect is Dialect.PLAIN else self.live_v1
 
     def keep_for_newcomers(self, seq: int, frame: bytes, but: Member | None) -> None:
         """Keep news for those who have not read the history up to `seq` yet."""

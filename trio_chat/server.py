@@ -169,9 +169,8 @@ class Server:
         house = self.house
         assert self._rooms is not None
         assert self._nursery is not None
-        wire = Wire(
-            transport, house.config, house.ledger, house.outboxes, head=handshake.head, early=early
-        )
+        opening = handshake.opening
+        wire = Wire(transport, house.config, house.ledger, house.outboxes, opening, early)
         visit = Visit(house, wire, handshake.dialect, handshake.join, address)
         try:
             house.crowd.enter(address)

@@ -86,9 +86,7 @@ class Visit:
         log.info("open: %s in room %s, %s", self.peer, room.name, self.dialect.name)
         try:
             async with open_connection(
-                self.wire,
-                subprotocol=self.dialect.value,
-                close_timeout=house.config.closing_time,
+                self.wire, close_timeout=house.config.closing_time
             ) as connection:
                 try:
                     await Session(house, self, room, connection).run()
@@ -122,9 +120,7 @@ class Visit:
         house.tally.endings[ending.code] += 1
         try:
             async with open_connection(
-                self.wire,
-                subprotocol=self.dialect.value,
-                close_timeout=house.config.closing_time,
+                self.wire, close_timeout=house.config.closing_time
             ) as connection:
                 connection.end(ending)
         except* Ended:

@@ -1,8 +1,4 @@
-"""From the head of a request to a WebSocket handshake, or to the answer that refuses it.
-
-trio-websocket gets a head that is written here, from parts that were checked here: a byte ≥ 0x80
-in one of a client's headers has been seen to end a server that passed it on.
-"""
+"""From the head of a request to a WebSocket handshake, or to the answer that refuses it."""
 
 from __future__ import annotations
 
@@ -12,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from .opening import Opening
 from .protocol import (
     BadName,
     BadQuery,
@@ -44,7 +41,7 @@ class Handshake:
     room: str
     dialect: Dialect
     join: JoinRequest
-    head: bytes  # what trio-websocket gets to see
+    opening: Opening
 
 
 def wants_websocket(request: Request) -> bool:
@@ -80,7 +77,7 @@ def shake_hands(request: Request, *, allowed: tuple[str, ...], scheme: str | Non
     key = check_upgrade(request, allowed=allowed, scheme=scheme)
     dialect = choose_dialect(request.tokens(b"sec-websocket-protocol"))
     join = _join_request(request, dialect)
-    return Handshake(room, dialect, join, write_head(key, dialect.value))
+    return Handshake(room, dialect, join, Opening(key, dialect.value))
 
 
 def check_upgrade(request: Request, *, allowed: tuple[str, ...], scheme: str | None) -> str:
@@ -126,21 +123,6 @@ def _is_key(key: str) -> bool:
         return len(base64.b64decode(key.encode("ascii"), validate=True)) == 16
     except (binascii.Error, UnicodeEncodeError):
         return False
-
-
-def write_head(key: str, subprotocol: str | None) -> bytes:
-    """Return the request that trio-websocket gets to see, for a key that was checked."""
-    lines = [
-        "GET / HTTP/1.1",
-        "Host: trio-chat",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        f"Sec-WebSocket-Key: {key}",
-        "Sec-WebSocket-Version: 13",
-    ]
-    if subprotocol is not None:
-        lines.append(f"Sec-WebSocket-Protocol: {subprotocol}")
-    return "\r\n".join([*lines, "", ""]).encode("ascii")
 
 
 def _is_welcome(request: Request, allowed: tuple[str, ...], scheme: str | None) -> bool:

@@ -4,6 +4,10 @@ A wire lives as long as its connection. trio-websocket reads and writes through 
 Trio stream; the hub, beside it, offers whole frames. Both go through one queue, so frames never
 interleave, and a cancelled send never leaves half a frame before the next.
 
+With the fast lane, trio-websocket is not called before there is something for it to judge: until
+then the session itself listens, and there is no engine and no reader's task. After that the engine
+reads, and what the lane lifts out before it goes to the session from there.
+
 Offering is synchronous: straight to the kernel while the member keeps up, else into its outbox,
 which a writer task drains until it has caught up. Whatever goes wrong on the way ends this member
 and nobody else: `offer` never raises.
@@ -23,9 +27,10 @@ from typing import Final
 import trio
 
 from .config import Config
-from .frames import FINAL_CLOSE, FrameFollower, TooMuch, close_frame
-from .lane import Lane
+from .frames import FINAL_PONG, Chunk, FrameFollower, TooMuch, close_frame
+from .lane import Lane, Portion
 from .ledger import Ledger
+from .opening import Opening
 from .outbox import Blob, Outbox, Outboxes
 from .protocol import VIOLATIONS, CloseCode, Ending
 from .rate import TokenBucket
@@ -40,19 +45,19 @@ class Wire(trio.abc.Stream):
     __slots__ = (
         "_accepted",
         "_answered",
+        "_asked",
         "_broken",
         "_config",
         "_controls",
         "_early",
         "_finished",
         "_follower",
-        "_head",
         "_ledger",
-        "_nursery",
         "_on_end",
         "_open",
         "_outbox",
         "_outboxes",
+        "_passed",
         "_send_now",
         "_shut_reason",
         "_transport",
@@ -60,6 +65,8 @@ class Wire(trio.abc.Stream):
         "heard",
         "lane",
         "name",
+        "nursery",
+        "opening",
         "verdict",
     )
 
@@ -69,40 +76,41 @@ class Wire(trio.abc.Stream):
         config: Config,
         ledger: Ledger,
         outboxes: Outboxes,
-        *,
-        head: bytes,
-        early: bytes,
+        opening: Opening,
+        early: bytes = b"",
     ) -> None:
         """Take over a transport whose request head has been read.
 
-        `head` is what trio-websocket shall see of it; `early` is what the client sent behind it.
+        `early` is what the client sent behind it.
         """
         self._transport = transport
         self._send_now = transport.send_now
         self._config = config
         self._ledger = ledger
         self._outboxes = outboxes
-        self._head = head
+        self.opening = opening
         self._early = early
-        self._accepted: trio.Event | None = trio.Event()
+        self._passed = b""  # What was read and is the engine's, when it has been called.
         self._follower = FrameFollower(
             max_bytes=config.frame_limit,
             max_fragments=config.max_fragments,
             lifts=config.fast_lane,
         )
         self._controls = TokenBucket(config.rate, config.burst)
-        self.lane = Lane()
+        self.lane: Lane | None = None  # Here when the engine is.
+        self._asked = False  # The engine has been given the request.
+        self._accepted: trio.Event | None = None  # Here while the engine has not accepted it.
         self._outbox: Outbox | None = None
         self._open = True
         self._shut_reason = ""
         self._answered = False  # The handshake is: from here on there are frames.
         self._finished = False  # The peer has: nothing more will come.
         self._broken = False
-        self._nursery: trio.Nursery | None = None
+        self.nursery: trio.Nursery | None = None  # where the writer lives, and the engine
         self._on_end: Callable[[Ending], None] = _nobody
         self.verdict: Ending | None = None  # What the peer did that is no question for the engine.
         # Since when we listen and hear nothing; inf while it is we who do not listen.
-        self.heard = trio.current_time()
+        self.heard = math.inf
         self.begun = math.inf  # when the message that is not finished yet began
         self.name = transport.peer
 
@@ -111,19 +119,19 @@ class Wire(trio.abc.Stream):
         """The other side's address."""
         return self._transport.peer
 
-    def attach(self, nursery: trio.Nursery | None) -> None:
-        """Say where this wire's writer lives; with None, that what comes waits for `hang_up`."""
-        self._nursery = nursery
+    @property
+    def fast_lane(self) -> bool:
+        """Whether the engine is called only when there is something for it to judge."""
+        return self._config.fast_lane
 
-    def accepted(self, on_end: Callable[[Ending], None]) -> None:
-        """Let through what came behind the request, now that the handshake is done.
-
-        `on_end` is called when the connection must end, with the reason.
-        """
+    def attach(self, nursery: trio.Nursery | None, on_end: Callable[[Ending], None]) -> None:
+        """Say where this wire's tasks live, and whom to tell, and why, that it must end."""
+        self.nursery = nursery
         self._on_end = on_end
-        assert self._accepted is not None, "a handshake is done once"
-        self._accepted.set()
-        self._accepted = None
+
+    def detach(self) -> None:
+        """Say that the nursery is about to end; what comes waits for `hang_up`."""
+        self.nursery = None
 
     # --- Going out: what must not interleave is synchronous --------------------------------------
 
@@ -157,8 +165,8 @@ class Wire(trio.abc.Stream):
         if (outbox := self._outbox) is None:
             outbox = self._outbox = Outbox(self._config.outbox_blobs, self._outboxes)
             self._outboxes.opened(outbox, self._evict_as_worst)
-            if self._nursery is not None:
-                self._nursery.start_soon(self._write, name=f"writer {self.name}")
+            if self.nursery is not None:
+                self.nursery.start_soon(self._write, name=f"writer {self.name}")
         self._ledger.waiting += blob.deliveries
         # One piece may be larger than the bound: it could never be sent otherwise.
         bound = self._config.outbox if outbox.size else 0
@@ -231,13 +239,55 @@ class Wire(trio.abc.Stream):
         self._ledger.waiting -= handed
         self._ledger.handed += handed
 
+    # --- The session's side, until the engine is called ------------------------------------------
+
+    async def answer(self) -> None:
+        """Accept the handshake, without an engine, and wait until that is out.
+
+        Raises:
+            trio.BrokenResourceError: the connection is broken.
+        """
+        self._answered = True
+        self._send(self.opening.answer(), 0)
+        await self._flushed()
+
+    async def listen(self) -> Portion:
+        """Return what comes next; what is the engine's is marked, and `for_engine` is true.
+
+        Raises:
+            trio.EndOfChannel: nothing more will come.
+
+        If cancelled, nothing is lost.
+        """
+        with contextlib.suppress(trio.BrokenResourceError):
+            while self.verdict is None and (data := await self._receive()):
+                chunk = self._follow(data)
+                if chunk.messages or chunk.passed:
+                    self._passed = chunk.passed
+                    return chunk.messages
+        self._stop_listening()
+        raise trio.EndOfChannel
+
+    def accepted(self) -> None:
+        """Let the engine read on: it has accepted the request."""
+        assert self._accepted is not None, "it can't have accepted what it has not read"
+        self.lane = Lane()
+        self._accepted.set()
+        self._accepted = None
+
+    @property
+    def for_engine(self) -> bool:
+        """Whether something was read that only the engine can judge."""
+        return bool(self._passed)
+
     # --- trio-websocket's side: a Trio stream ----------------------------------------------------
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Queue a handshake reply or a Pong and wait until it is out.
+        """Queue trio-websocket's answer to the handshake, or a Pong, and wait until it is out.
 
-        trio-websocket's Close, an answer to the peer's, is left to `hang_up`: sent here, it would
-        overtake what the conversation has yet to answer.
+        A handshake that `answer` has answered is not answered again. And a Close, an answer to the
+        peer's, is left to `hang_up`: sent here, it would overtake what the conversation has yet to
+        say.
 
         Raises:
             trio.BrokenResourceError: the connection is broken.
@@ -245,11 +295,14 @@ class Wire(trio.abc.Stream):
         If cancelled, the frame stays in the queue, whole.
         """
         await trio.lowlevel.checkpoint()
-        if data[0] == FINAL_CLOSE:
+        if self._answered and data[0] != FINAL_PONG:
             return
         if not self._broken:
             self._answered = True
             self._send(bytes(data), 0)  # Passes a wire that is shut to offers.
+        await self._flushed()
+
+    async def _flushed(self) -> None:
         await self._wait_caught_up()
         if self._broken:
             raise trio.BrokenResourceError("the connection broke")
@@ -272,14 +325,23 @@ class Wire(trio.abc.Stream):
         Raises:
             trio.BrokenResourceError: the connection is broken.
         """
-        if self._head:
-            head, self._head = self._head, b""
-            return head
+        if not self._asked:
+            self._asked = True
+            self._accepted = trio.Event()
+            return self.opening.request()
         if self._accepted is not None:
             await self._accepted.wait()
+        if self._passed:
+            data, self._passed = self._passed, b""
+            return data
         while self.verdict is None and (data := await self._receive()):
-            if passed := await self._follow(data):
-                return passed
+            chunk = self._follow(data)
+            if chunk.messages:
+                assert self.lane is not None
+                # A session that is busy makes its sender wait: nothing is read, TCP stands still.
+                await self.lane.put(chunk.messages)
+            if chunk.passed:
+                return chunk.passed
         self._stop_listening()
         return b""
 
@@ -294,13 +356,16 @@ class Wire(trio.abc.Stream):
             self._break(exc)
             self._stop_listening()
             raise
+        except trio.Cancelled:
+            self.heard = math.inf  # Who gives up does not listen.
+            raise
         if data:
             self.heard = math.inf
         else:
             self._finished = True
         return data
 
-    async def _follow(self, data: bytes) -> bytes:
+    def _follow(self, data: bytes) -> Chunk:
         # Whatever the peer did, what it said before that counts: the verdict waits its turn.
         try:
             chunk = self._follower.feed(data)
@@ -309,14 +374,11 @@ class Wire(trio.abc.Stream):
             self.verdict = Ending(CloseCode.TOO_BIG, str(exc))
         if chunk.controls and self._controls.take(trio.current_time(), chunk.controls):
             self.verdict = FLOODING
-        if chunk.messages:
-            # A session that is busy makes its sender wait: nothing is read, and TCP stands still.
-            await self.lane.put(chunk.messages)
         if not self._follower.unfinished:
             self.begun = math.inf
         elif self.begun == math.inf or chunk.messages:
             self.begun = trio.current_time()
-        return chunk.passed
+        return chunk
 
     async def aclose(self) -> None:
         """Note that trio-websocket has finished; `hang_up` closes the connection."""
@@ -325,15 +387,16 @@ class Wire(trio.abc.Stream):
 
     def _stop_listening(self) -> None:
         self.heard = trio.current_time()
-        self.lane.close()
+        if self.lane is not None:
+            self.lane.close()
 
     # --- The end ---------------------------------------------------------------------------------
 
     async def hang_up(self, ending: Ending) -> None:
         """Send what waits, say goodbye, wait for the peer's, and close.
 
-        Call it when the nursery of `attach` is over, so that nobody else reads or writes. Closes
-        the transport. If cancelled, the goodbye is cut short: the caller sets the deadline.
+        Call it after `detach`, when the nursery is over, so that nobody else reads or writes. It
+        closes the transport. If cancelled, the goodbye is cut short: the caller sets the deadline.
         """
         self.shut("left")
         try:
@@ -343,7 +406,7 @@ class Wire(trio.abc.Stream):
             self._broken = True
         finally:
             self._forget_outbox("broken" if self._broken else "unsent at the end")
-            self.lane.close()
+            self._stop_listening()
             # A wire and its connection hold each other. Cut that, or only a collection frees them.
             self._on_end = _nobody
             await self._transport.aclose()
