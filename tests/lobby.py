@@ -303,11 +303,20 @@ class MoodyHistory:
         self.before_appending: Mood = calm
         self.before_reading: Mood = calm
         self.before_closing: Mood = calm
-        self.open: Counter[str] = Counter()  # logs that are held
+        self.held: Counter[str] = Counter()  # logs
+
+    async def open(self) -> None:
+        await self.inner.open()
+
+    async def run(self) -> None:
+        await self.inner.run()
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
 
     async def open_room(self, name: str) -> MoodyLog:
         await self.before_opening()
-        self.open[name] += 1
+        self.held[name] += 1
         return MoodyLog(self, name, await self.inner.open_room(name))
 
 
@@ -344,7 +353,7 @@ class MoodyLog:
             await self._history.before_closing()
         finally:
             await self._inner.aclose()
-            self._history.open[self._name] -= 1
+            self._history.held[self._name] -= 1
 
 
 # --- The lobby ------------------------------------------------------------------------------------
@@ -491,7 +500,7 @@ async def open_lobby(
             await closed.wait()
         assert closed.is_set(), "a room did not end"
         outside.cancel_scope.cancel()
-    assert history.open.total() == 0, history.open
+    assert history.held.total() == 0, history.open
     expect_nobody(house, rooms)
 
 

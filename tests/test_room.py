@@ -279,12 +279,12 @@ async def test_a_history_that_takes_too_long_to_close_is_not_waited_for(
         lobby.history.before_closing = trio.Event().wait
         alice = await lobby.join(name="alice")
         await gone(lobby, alice)
-        assert lobby.history.open.total() == 1
+        assert lobby.history.held.total() == 1
 
         await trio.sleep(5)
         await lobby.quiet()
 
-        assert lobby.history.open.total() == 0
+        assert lobby.history.held.total() == 0
 
 
 async def test_whoever_ends_a_room_says_why_and_everybody_is_told(
@@ -404,7 +404,7 @@ async def test_a_leave_that_waits_does_not_keep_a_room_that_has_failed(
         assert await code(alice) == 1011
         await lobby.quiet()
 
-        assert lobby.history.open.total() == 0
+        assert lobby.history.held.total() == 0
         expect_logged(caplog, "the pen is broken")
 
 

@@ -50,10 +50,10 @@ async def test_16_who_join_at_once_are_in_one_room(autojump_clock: MockClock) ->
             for _ in range(16):
                 nursery.start_soon(come)
             await lobby.quiet()
-            assert lobby.history.open.total() == 0
+            assert lobby.history.held.total() == 0
             opening.set()
 
-        assert lobby.history.open == {"lobby": 1}
+        assert lobby.history.held == {"lobby": 1}
         assert lobby.rooms.counts() == {"lobby": 16}
         assert len({guest.name for guest in guests}) == 16
         await guests[0].say("hello")

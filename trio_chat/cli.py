@@ -150,9 +150,6 @@ def _settle(command: argparse.Namespace) -> Settled:
 
 
 def _serve(settled: Settled) -> int:
-    if settled.config.history_kind != "memory":
-        # Better refused than forgotten: the messages would be in memory only.
-        raise ConfigError("history", settled.config.history, "memory: the others are yet to come")
     logs.configure(settled.config.log_level, settled.config.log_format)
     _raise_limit_of_open_files()
     try:
@@ -166,26 +163,27 @@ def _serve(settled: Settled) -> int:
 
 async def _serve_until_drained(config: Config) -> int:
     # Imported late: the other commands start faster without it.
+    from .history import HistoryUnavailable
     from .server import Server
 
     server = Server(config)
-    failure: OSError | None = None
+    failure = ""
     async with trio.open_nursery() as signals:
         async with trio.open_nursery() as nursery:
             try:
                 await nursery.start(server.run, name="server")
             except OSError as error:
-                failure = error
+                why = error.strerror or error
+                failure = f"can't listen on {config.host}:{config.port}: {why}"
+            except HistoryUnavailable as error:
+                failure = f"can't open the history {usage.hide_password(config.history)}: {error}"
             else:
                 await signals.start(_obey_signals, server, name="signals")
                 _forget_the_start()
                 _print(f"listening on {server.url}")
         # The server has drained; nobody is left to take signals for.
         signals.cancel_scope.cancel(reason="the server has ended")
-    if failure:
-        why = failure.strerror or failure
-        return _refuse(f"can't listen on {config.host}:{config.port}: {why}")
-    return server.exit_code
+    return _refuse(failure) if failure else server.exit_code
 
 
 async def _obey_signals(

@@ -279,6 +279,8 @@ def _history_kind(history: str) -> HistoryKind | None:
         parts = urlsplit(history)
     except ValueError:  # Such as an open bracket in the place of the host.
         return None
+    if parts.scheme == "unix":
+        return "redis" if parts.path.strip("/") else None
     return "redis" if parts.scheme in {"redis", "rediss"} and parts.hostname else None
 
 

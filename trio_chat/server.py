@@ -24,7 +24,7 @@ from .crowd import Crowd
 from .door import Door
 from .heartbeat import Heartbeat
 from .history import History
-from .history.memory import MemoryHistory
+from .history.choose import choose_history
 from .house import House
 from .ledger import Ledger
 from .listening import accept_forever, close_listeners, open_listeners
@@ -63,8 +63,7 @@ class Server:
 
     def __init__(self, config: Config, history: History | None = None) -> None:
         self.config = config
-        history = history or MemoryHistory(config.retention, config.keep_total)
-        self.house = build_house(config, history)
+        self.house = build_house(config, history or choose_history(config))
         self._site = Site(self._counts, self._metrics, lambda: not self._draining.is_set())
         self._draining = trio.Event()
         self._listeners: list[socket.socket] = []
@@ -89,6 +88,7 @@ class Server:
 
         Raises:
             OSError: the address can't be listened on; nothing was started.
+            HistoryUnavailable: the history can't be opened; nothing was started.
 
         If cancelled, members are told that the server goes away, but nothing else is waited for.
         """
@@ -96,7 +96,9 @@ class Server:
         self._listeners = await open_listeners(config.host, config.port, config.backlog)
         self.port = self._listeners[0].getsockname()[1]
         try:
+            await self.house.history.open()
             async with trio.open_nursery() as house:
+                house.start_soon(self.house.history.run, name="history")
                 house.start_soon(self.house.heartbeat.run, name="heartbeat")
                 with trio.CancelScope() as grace:
                     async with trio.open_nursery() as rooms:
@@ -114,6 +116,8 @@ class Server:
                 self.exit_code = 1
         finally:
             close_listeners(self._listeners)
+            with trio.move_on_after(config.close_timeout, shield=True):
+                await self.house.history.aclose()
             self._close_the_books()
 
     def _open_rooms(self, nursery: trio.Nursery) -> None:

@@ -106,11 +106,13 @@ def _origin(settled: Settled, name: str, about: Setting) -> str:
 
 def _shown(settled: Settled, name: str) -> Value:
     value = settled.config.in_force(name)
-    if name == "history" and isinstance(value, str) and "@" in value:
-        # The password of a Redis has no business on a screen or in a log.
-        scheme, _, rest = value.partition("://")
-        return f"{scheme}://***@{rest.rpartition('@')[2]}"
-    return value
+    return hide_password(value) if name == "history" and isinstance(value, str) else value
+
+
+def hide_password(address: str) -> str:
+    """Return it without what stands before an @: that has no business on a screen or in a log."""
+    scheme, _, rest = address.partition("://")
+    return f"{scheme}://***@{rest.rpartition('@')[2]}" if "@" in rest else address
 
 
 def _toml(about: Setting, value: Value) -> str:

@@ -85,7 +85,24 @@ class RoomLog(Protocol):
 
 
 class History(Protocol):
-    """All rooms' pasts."""
+    """All rooms' pasts. `open` it, `run` it beside the rooms, `aclose` it behind them."""
+
+    async def open(self) -> None:
+        """Make it ready for `open_room`.
+
+        Raises:
+            HistoryUnavailable: it can't be had; says why, and what would do.
+        """
+
+    async def run(self) -> None:
+        """Do what has to be done meanwhile, until cancelled, or until nothing has.
+
+        Whatever fails in here is tried again: a history that is gone for a while makes appending
+        fail, and ends nothing.
+        """
+
+    async def aclose(self) -> None:
+        """Let go of it. All rooms are over, and so is `run`."""
 
     async def open_room(self, name: str) -> RoomLog:
         """Load a room's epoch and last number.

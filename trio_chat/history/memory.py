@@ -44,6 +44,15 @@ class MemoryHistory:
         self._closed: dict[str, MemoryLog] = {}  # The longest closed comes first.
         self.size = 0  # bytes that all rooms keep; each log keeps it up to date
 
+    async def open(self) -> None:
+        """See `History.open`: memory is always there."""
+
+    async def run(self) -> None:
+        """See `History.run`: rooms trim what is theirs when they append."""
+
+    async def aclose(self) -> None:
+        """See `History.aclose`: it ends with the last reference to it."""
+
     async def open_room(self, name: str) -> MemoryLog:
         """See `History.open_room`."""
         self._forget_expired()
