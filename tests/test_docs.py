@@ -18,6 +18,14 @@ def test_every_promise_names_tests_that_exist() -> None:
     assert [name for name in names if f"def {name}(" not in TESTS] == []
 
 
+def test_the_map_of_the_design_names_every_module_and_no_other() -> None:
+    rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs/design.md").read_text(), re.MULTILINE)
+    named = re.findall(r"`([\w/]+(?:\.py)?)`", "".join(rows))
+    there = [path for path in (ROOT / "trio_chat").iterdir() if not path.name.startswith("_")]
+    packages = [f"{path.name}/" for path in there if path.is_dir()]
+    assert sorted(named) == sorted(packages + [path.name for path in there if path.suffix == ".py"])
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_within_the_project_leads_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())
