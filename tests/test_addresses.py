@@ -150,7 +150,7 @@ async def test_what_can_be_read_in_two_ways_is_400_and_the_end(lines: tuple[str,
         (b"GET /\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\n\r\n", 400),  # without Host
         (b"GET /chat/\xff/ HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        (b"GET //[ HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 20_000, 431),
     ],
 )

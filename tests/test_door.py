@@ -84,6 +84,12 @@ async def test_what_can_be_read_in_two_ways_is_so_whatever_the_lines_end_in(
     assert await one.ended()
 
 
+@pytest.mark.parametrize("target", ["//x/chat/", "//chat/", "//", "///chat/", "//[/chat/"])
+async def test_two_slashes_do_not_begin_a_whole_address(target: str) -> None:
+    async with serving() as place:
+        assert (await (await place.client()).ask(target)).status == 404
+
+
 async def test_a_whole_address_may_do_without_a_path() -> None:
     async with serving() as place:
         answer = await (await place.client()).ask("http://x")

@@ -154,7 +154,9 @@ class Door:
         if version not in ("1.0", "1.1"):
             raise Refused(say(505, "only HTTP/1.1 is spoken"))
         try:
-            target = urlsplit(event.target.decode("ascii"))
+            asked = event.target.decode("ascii")
+            # A path may begin with two slashes: what follows is no host (RFC 9112, section 3.2.1).
+            target = urlsplit(f"//here{asked}" if asked.startswith("/") else asked)
         except ValueError as exc:  # A bracket where a host could stand.
             raise Refused(say(400, f"bad target: {exc}")) from None
         path = target.path or "/"  # A whole address may do without (RFC 9112, section 3.2.1).
