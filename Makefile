@@ -67,7 +67,7 @@ conformance: $(VENV)/.package  ## Autobahn's test suite against examples/echo.py
 pin:  ## write constraints.txt anew, with today's releases
 	@rm -rf $(VENV)-pin && $(PYTHON) -m venv $(VENV)-pin
 	@$(VENV)-pin/bin/python -m pip install --quiet --upgrade pip hatchling editables
-	@$(VENV)-pin/bin/python -m pip install --quiet --no-build-isolation --editable . --group test \
+	@$(VENV)-pin/bin/python -m pip install --quiet --no-build-isolation --editable '.[redis]' --group test \
 	  --group bench
 	@sed -n '/^#/p' constraints.txt > $(VENV)-pin/new
 	@$(VENV)-pin/bin/python -m pip freeze --all --exclude-editable | grep -v '^setuptools' \
@@ -91,7 +91,7 @@ $(VENV)/.made: constraints.txt
 	@touch $@
 
 $(VENV)/.package: $(VENV)/.made pyproject.toml
-	@$(PIP) --no-build-isolation --editable .
+	@$(PIP) --no-build-isolation --editable '.[redis]'
 	@touch $@
 
 $(VENV)/.tests: $(VENV)/.package

@@ -14,10 +14,10 @@ from lobby import JSON, MoodyHistory, failing, take_frame
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_chat.config import Config
-from trio_chat.history import Draft, HistoryUnavailable
+from trio_chat.history import Draft, HistoryUnavailable, IsTyping, Joined, Left
 from trio_chat.history.memory import MemoryHistory
 from trio_chat.hub import MAX_BATCH_BYTES, MAX_BATCH_ITEMS, MEMBERS_A_TURN, Hub
-from trio_chat.inbox import Inbox, IsTyping, Item, Joined, Left, Post
+from trio_chat.inbox import Inbox, Item, Post
 from trio_chat.ledger import Ledger
 from trio_chat.members import Member, Roster
 from trio_chat.metrics import Tally

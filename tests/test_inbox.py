@@ -6,7 +6,8 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_chat.inbox import Inbox, Item, Joined, Left
+from trio_chat.history import Joined, Left
+from trio_chat.inbox import Inbox, Item
 
 
 def name_of(item: Item) -> str:

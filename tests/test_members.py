@@ -331,7 +331,7 @@ class ARoom(RuleBasedStateMachine):
     def announce(self, line: Line) -> None:
         name = self.there[line]
         if name is not None:
-            assert self.roster.announce(name)
+            assert self.roster.announce(name) is (name not in self.out)
             self.out.add(name)
 
     @rule(target=gone, line=consumes(lines))

@@ -108,6 +108,9 @@ class Config:
     max_history: int = setting(
         500, NUMBER, "past messages that a fresh join may ask for", KEEP, zero=FREE
     )
+    history_timeout: float = setting(
+        5.0, SECONDS, "how long a message waits for a Redis that is silent", KEEP
+    )
     keep_messages: int | None = setting(
         None, NUMBER, "messages that a room keeps", KEEP, zero=FREE, auto=_BY_HISTORY
     )

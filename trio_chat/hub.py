@@ -1,7 +1,8 @@
 """A room's one broadcaster: it takes what waits in the inbox, records it, and offers it to all.
 
 One task for each room, in the room's nursery. It ends when the inbox has ended, everything in it
-recorded and offered; or with its room.
+recorded and offered; or with its room. Where several nodes share a room, there are two: one
+records what is said here, the other broadcasts what all of them have said, in their one order.
 
 Three things make it fast, each measured (docs/performance.md): a frame is encoded once for all
 members of a dialect; it is offered straight to their sockets, without waking a task for each; and
@@ -17,14 +18,30 @@ from typing import Final, assert_never
 import trio
 
 from .frames import text_frame
-from .history import Accepted, Conflict, Duplicate, HistoryUnavailable, Receipt, RoomLog
-from .inbox import Inbox, IsTyping, Item, Joined, Left, Post
+from .history import (
+    Accepted,
+    Conflict,
+    Duplicate,
+    HistoryUnavailable,
+    IsTyping,
+    Joined,
+    Left,
+    Lost,
+    Moved,
+    Receipt,
+    RoomLog,
+    Said,
+    SharedLog,
+)
+from .inbox import Inbox, Item, Post
 from .ledger import Ledger
-from .members import Member, Offer, Roster
+from .members import REPLACED, Member, Offer, Roster
 from .metrics import Tally
 from .protocol import (
     MAX_ANNOUNCED,
     BadInput,
+    CloseCode,
+    Ending,
     Entry,
     ErrorCode,
     encode_ack,
@@ -47,6 +64,10 @@ QUIET_TICKS: Final = 2
 # After this many members the hub lets others run. A room of 10 beside one of 5,000 at full rate has
 # a p99 of 36 ms without that, of 11 ms with 250, of 7 with 100, of 2.4 with 50.
 MEMBERS_A_TURN: Final = 64
+
+
+# Its names were free for others while this node was cut off, and one of them was taken.
+LOST: Final = Ending(CloseCode.INTERNAL_ERROR, "this name was given away meanwhile")
 
 
 class Blob:
@@ -76,7 +97,12 @@ class Hub:
     """Numbers, records and broadcasts what is said in one room."""
 
     def __init__(
-        self, inbox: Inbox, roster: Roster, room_log: RoomLog, ledger: Ledger, tally: Tally
+        self,
+        inbox: Inbox,
+        roster: Roster,
+        room_log: RoomLog | SharedLog,
+        ledger: Ledger,
+        tally: Tally,
     ) -> None:
         self._inbox = inbox
         self._roster = roster
@@ -86,7 +112,12 @@ class Hub:
         self._joined = 0  # How many items the last batch joined.
         self._size = 0  # How many bytes this one holds.
         self._busy = False  # Something was taken that is not recorded and offered yet.
+        self._shared = room_log if isinstance(room_log, SharedLog) else None
+        self._heard: trio.Event | None = None
         self.last = room_log.last  # The last number that was fanned out, or is being so.
+        self._recorded = self.last
+        for name in self._shared.members if self._shared is not None else ():
+            roster.announce(name, elsewhere=True)
 
     @property
     def idle(self) -> bool:
@@ -98,6 +129,7 @@ class Hub:
 
         Raises:
             trio.EndOfChannel: nothing will be said any more.
+            NumberingBeganAnew: nor will anything be accepted.
 
         If cancelled, what was taken and not recorded is lost: only do that to end the room.
         """
@@ -105,10 +137,36 @@ class Hub:
         self._busy = True
         batch, self._size = [first], first.size
         await self._gather(batch)
-        receipts = await self._record([item for item in batch if isinstance(item, Post)])
-        await self._broadcast(batch, receipts)
+        said, answers = self._judge(batch, await self._record(batch))
+        if self._shared is None:
+            await self._broadcast(said)
+        self._answer(answers)
         self._joined = len(batch)
         self._busy = False
+
+    async def listen(self) -> None:
+        """Broadcast what the nodes of a shared room say, in their one order, for ever.
+
+        Raises:
+            NumberingBeganAnew: see `SharedLog.listen`.
+            FellBehind: see there.
+        """
+        assert self._shared is not None
+        while True:
+            await self._broadcast(await self._shared.listen())
+            if self._heard is not None:
+                self._heard.set()
+
+    async def wait_heard(self) -> None:
+        """Wait until what this node has recorded is broadcast here as well."""
+        while self.shared and self.last < self._recorded:
+            self._heard = trio.Event()
+            await self._heard.wait()
+
+    @property
+    def shared(self) -> bool:
+        """Whether other nodes say something here as well: then `listen` has to run."""
+        return self._shared is not None
 
     # --- Gathering -------------------------------------------------------------------------------
 
@@ -136,23 +194,60 @@ class Hub:
 
     # --- Recording -------------------------------------------------------------------------------
 
-    async def _record(self, posts: Sequence[Post]) -> Sequence[Receipt | HistoryUnavailable]:
-        if not posts:
-            return ()
+    async def _record(self, batch: Sequence[Item]) -> Sequence[Receipt | HistoryUnavailable]:
+        posts = [item for item in batch if isinstance(item, Post)]
         try:
-            return await self._log.append([post.draft for post in posts])
+            if self._shared is not None:
+                said = [item.draft if isinstance(item, Post) else item for item in batch]
+                return await self._shared.append(said)
+            return await self._log.append([post.draft for post in posts]) if posts else ()
         except HistoryUnavailable as exc:
             self._tally.unstored += len(posts)
             return [exc] * len(posts)
 
+    def _judge(
+        self, batch: Sequence[Item], receipts: Sequence[Receipt | HistoryUnavailable]
+    ) -> tuple[list[Said], dict[Member, list[bytes]]]:
+        # Set apart what everybody gets from what only authors get.
+        said: list[Said] = []
+        answers: dict[Member, list[bytes]] = defaultdict(list)
+        outcomes = iter(receipts)
+        for item in batch:
+            if not isinstance(item, Post):
+                said.append(item)
+                continue
+            author, draft, _ = item
+            receipt = next(outcomes)
+            match receipt:
+                case Accepted(entry):
+                    said.append(entry)
+                    if draft.id is not None:
+                        answers[author].append(_ack(draft.id, entry.seq, duplicate=False))
+                    self._recorded = entry.seq
+                case Duplicate(id, seq):
+                    answers[author].append(_ack(id, seq, duplicate=True))
+                case Conflict(id, seq):
+                    reason = f"this id belongs to message {seq}, which has another text"
+                    error = BadInput(ErrorCode.BAD_ID, reason, id)
+                    answers[author].append(self._error(author, error))
+                case HistoryUnavailable():
+                    reason = "the message could not be stored; send it again later"
+                    error = BadInput(ErrorCode.HISTORY_UNAVAILABLE, reason, draft.id)
+                    answers[author].append(self._error(author, error))
+                case _:
+                    assert_never(receipt)
+        return said, answers
+
+    def _answer(self, answers: dict[Member, list[bytes]]) -> None:
+        for author, frames in answers.items():
+            author.offer(b"".join(frames), 0)
+
     # --- Broadcasting ----------------------------------------------------------------------------
 
-    async def _broadcast(
-        self, batch: Sequence[Item], receipts: Sequence[Receipt | HistoryUnavailable]
-    ) -> None:
+    async def _broadcast(self, said: Sequence[Said]) -> None:
         # No await before the targets are taken: a newcomer has read up to `last`, and so is either
         # among them or will read this batch as history.
-        entries, acks, blob = self._compose(batch, receipts)
+        entries, blob = self._compose(said)
         v1, plain = self._roster.live_v1, self._roster.live_plain
         work: list[tuple[Offer, bytes]] = []
         if blob.frames and v1:
@@ -163,8 +258,6 @@ class Hub:
             work += [(offer, joined) for offer in plain.values()]
         self._ledger.owed += len(entries) * (len(v1) + len(plain))
         await self._offer(work, len(entries))
-        for author, frames in acks.items():
-            author.offer(b"".join(frames), 0)
 
     async def _offer(self, work: Sequence[tuple[Offer, bytes]], deliveries: int) -> None:
         for start in range(0, len(work), MEMBERS_A_TURN):
@@ -180,51 +273,33 @@ class Hub:
                 handed += offer(data, deliveries)
             self._ledger.handed += handed * deliveries
 
-    def _compose(
-        self, batch: Sequence[Item], receipts: Sequence[Receipt | HistoryUnavailable]
-    ) -> tuple[list[Entry], dict[Member, list[bytes]], Blob]:
-        # Encode once for the room what everybody gets; set aside what only authors get.
-        entries: list[Entry] = []
-        answers: dict[Member, list[bytes]] = defaultdict(list)
-        blob = Blob()
-        listened = bool(self._roster.live_v1)
-        outcomes = iter(receipts)
-        for item in batch:
-            match item:
-                case Post(author, draft):
-                    receipt = next(outcomes)
-                    match receipt:
-                        case Accepted(entry):
-                            entries.append(entry)
-                            self.last = entry.seq
-                            if listened:
-                                blob.add(encode_entry(entry))
-                            if draft.id is not None:
-                                answers[author].append(_ack(draft.id, entry.seq, duplicate=False))
-                        case Duplicate(id, seq):
-                            answers[author].append(_ack(id, seq, duplicate=True))
-                        case Conflict(id, seq):
-                            reason = f"this id belongs to message {seq}, which has another text"
-                            error = BadInput(ErrorCode.BAD_ID, reason, id)
-                            answers[author].append(self._error(author, error))
-                        case HistoryUnavailable():
-                            reason = "the message could not be stored; send it again later"
-                            error = BadInput(ErrorCode.HISTORY_UNAVAILABLE, reason, draft.id)
-                            answers[author].append(self._error(author, error))
-                        case _:
-                            assert_never(receipt)
+    def _compose(self, said: Sequence[Said]) -> tuple[list[Entry], Blob]:
+        # Encode once for the room.
+        roster, entries, blob = self._roster, list[Entry](), Blob()
+        listened = bool(roster.live_v1)
+        for each in said:
+            match each:
+                case Entry():
+                    entries.append(each)
+                    self.last = each.seq
+                    if listened:
+                        blob.add(encode_entry(each))
                 case Joined(name):
-                    if self._roster.announce(name):
-                        self._tell(blob, encode_join(name), self._roster.named(name))
+                    if roster.announce(name, elsewhere=self._shared is not None):
+                        self._tell(blob, encode_join(name), roster.named(name))
                 case Left(name):
-                    if self._roster.withdraw(name):
-                        self._tell(blob, encode_leave(name), self._roster.named(name))
+                    if roster.withdraw(name):
+                        self._tell(blob, encode_leave(name), roster.named(name))
                 case IsTyping(name):
-                    self._tell(blob, encode_typing(name), self._roster.named(name))
+                    self._tell(blob, encode_typing(name), roster.named(name))
+                case Moved(name):
+                    roster.dismiss(name, REPLACED)
+                case Lost(name):
+                    roster.dismiss(name, LOST)
                 case _:
-                    assert_never(item)
+                    assert_never(each)
         self._tally.messages += len(entries)
-        return entries, answers, blob
+        return entries, blob
 
     def _tell(self, blob: Blob, payload: bytes, but: Member | None) -> None:
         # In a crowd nobody reads who comes and goes, and n joins would cost n × n frames.

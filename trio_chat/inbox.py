@@ -15,7 +15,7 @@ from typing import NamedTuple, Self
 
 import trio
 
-from .history import Draft
+from .history import Draft, News
 from .members import Member
 
 
@@ -27,28 +27,7 @@ class Post(NamedTuple):
     size: int
 
 
-class Joined(NamedTuple):
-    """A named member has come."""
-
-    name: str
-    size: int = 0
-
-
-class Left(NamedTuple):
-    """A named member has gone; everything it said is before this."""
-
-    name: str
-    size: int = 0
-
-
-class IsTyping(NamedTuple):
-    """A named member is typing."""
-
-    name: str
-    size: int = 0
-
-
-Item = Post | Joined | Left | IsTyping
+Item = Post | News
 
 
 class Inbox:

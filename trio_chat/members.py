@@ -42,6 +42,11 @@ class Member:
         self.typed = -1e9  # when it was last said that this member types
 
 
+def new_secret() -> str:
+    """Return what a later connection shows to take a place over."""
+    return secrets.token_urlsafe(16)
+
+
 class Roster:
     """The members of one room."""
 
@@ -77,7 +82,7 @@ class Roster:
         the older connection ends.
         """
         self._all[member] = None
-        member.secret = secrets.token_urlsafe(16)
+        member.secret = new_secret()
         self._by_secret[member.secret] = member
         older = self._by_secret.pop(resume, None) if resume else None
         if older is not None and older.name is not None:
@@ -88,6 +93,20 @@ class Roster:
         member.name = name
         self._by_name[fold_name(name)] = member
         return older is not None
+
+    def place_claimed(self, member: Member, name: str) -> None:
+        """Give a v1 member its place, and the name that was claimed for it among all nodes."""
+        self._all[member] = None
+        self._by_secret[member.secret] = member
+        self.dismiss(name, REPLACED)
+        member.name = name
+        self._by_name[fold_name(name)] = member
+
+    def dismiss(self, name: str, ending: Ending) -> None:
+        """End the member of that name, if it is here; the name is another's, so none is freed."""
+        if (member := self._by_name.pop(fold_name(name), None)) is not None:
+            member.name = None
+            member.end(ending)
 
     def begin(self, member: Member) -> list[str]:
         """Collect news for a v1 member from now on; return the names that are out, and its own."""
@@ -122,9 +141,12 @@ class Roster:
         """Return the member of that name."""
         return self._by_name.get(fold_name(name))
 
-    def announce(self, name: str) -> bool:
-        """Note that a `join` goes out; return whether the member is still there to be announced."""
-        if fold_name(name) not in self._by_name:
+    def announce(self, name: str, *, elsewhere: bool = False) -> bool:
+        """Note that a `join` goes out; return whether it has to.
+
+        Who has left again is not announced; of those who may be `elsewhere` nobody here can tell.
+        """
+        if name in self._announced or not (elsewhere or fold_name(name) in self._by_name):
             return False
         self._announced[name] = None
         return True

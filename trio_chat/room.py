@@ -11,6 +11,7 @@ The room knows no sockets and no sessions: an arrival brings the function that i
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -19,13 +20,21 @@ from typing import Final, Protocol
 import trio
 
 from .config import Config
-from .history import History, HistoryUnavailable, RoomLog
+from .history import (
+    FellBehind,
+    History,
+    HistoryUnavailable,
+    Left,
+    NumberingBeganAnew,
+    RoomLog,
+    SharedLog,
+)
 from .hub import Hub
-from .inbox import Inbox, InboxSender, Left
+from .inbox import Inbox, InboxSender
 from .ledger import Ledger
-from .members import Member, Roster
+from .members import Member, Roster, new_secret
 from .metrics import Tally
-from .protocol import CloseCode, Ended, Ending, Entry
+from .protocol import CloseCode, Ended, Ending, Entry, guest_name
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +45,8 @@ FULL = Ending(CloseCode.TRY_AGAIN_LATER, "the room is full")
 DRAINING = Ending(CloseCode.GOING_AWAY, "the server is shutting down")
 FAULT = Ending(CloseCode.INTERNAL_ERROR, "an error in the server")
 NO_HISTORY = Ending(CloseCode.TRY_AGAIN_LATER, "the room's history can't be had at the moment")
+ANEW = Ending(CloseCode.RENUMBERED, "the numbering began anew")
+BEHIND = Ending(CloseCode.EVICTED, "too slow: this node fell behind the others")
 
 
 class Arrival(Protocol):
@@ -72,7 +83,7 @@ class Room:
         self._arrivals_in, self._arrivals = trio.open_memory_channel[Arrival](config.arrivals)
         self._inbox = Inbox(max_items=config.inbox_frames, max_bytes=config.inbox)
         self._hub: Hub | None = None
-        self._log: RoomLog | None = None
+        self._log: RoomLog | SharedLog | None = None
         self._nursery: trio.Nursery | None = None
         self._hub_scope = trio.CancelScope()
         self._spoken = trio.Event()
@@ -115,17 +126,34 @@ class Room:
     async def _run_hub(self, hub: Hub) -> None:
         try:
             with self._hub_scope:
-                while True:
-                    await hub.run_once()
-                    self._settle()
-        except trio.EndOfChannel:
-            pass  # The room is drained, or empty.
-        except Exception as exc:  # noqa: BLE001 - the room's boundary
-            self._fail(exc)
+                if hub.shared:
+                    await self._run_shared(hub)
+                else:
+                    await self._record(hub)
+        except* NumberingBeganAnew:
+            self.end(ANEW)
+        except* FellBehind:
+            self.end(BEHIND)
+        except* Exception as group:  # noqa: BLE001 - the room's boundary
+            self._fail(group.exceptions[0] if len(group.exceptions) == 1 else group)
         finally:
             self._spoken.set()
         # Where it ended early, nothing is recorded any more; but a leave may wait to be put in.
         await self._inbox.discard()
+
+    async def _record(self, hub: Hub) -> None:
+        # Until the room is drained, or empty.
+        with contextlib.suppress(trio.EndOfChannel):
+            while True:
+                await hub.run_once()
+                self._settle()
+
+    async def _run_shared(self, hub: Hub) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hub.listen, name=f"listener {self.name}")
+            await self._record(hub)
+            await hub.wait_heard()
+            nursery.cancel_scope.cancel(reason="everything recorded was broadcast")
 
     async def _hold(self, arrival: Arrival) -> None:
         # The session closes the connection from its first line on.
@@ -207,6 +235,30 @@ class Room:
             raise Ended(self.ending)
         return self._inbox.sender()
 
+    async def place(self, member: Member, wanted: str | None, resume: str | None) -> bool:
+        """Give a v1 member its place and a name of its own; return whether it is to be announced.
+
+        Whoever shows the secret of another's place in `resume` takes that place and name over, and
+        nobody hears of it. Where several nodes share the room, the name is unique among them, and
+        every node can see the member when this returns.
+
+        Raises:
+            Ended: no name could be had, or the room is over.
+        """
+        if not isinstance(self._log, SharedLog):
+            return not self.roster.place_named(member, wanted, resume)
+        member.secret = new_secret()
+        try:
+            claim = await self._log.claim(wanted or guest_name(), member.secret, resume)
+        except HistoryUnavailable:
+            raise Ended(NO_HISTORY) from None
+        except NumberingBeganAnew:
+            raise Ended(ANEW) from None
+        if self.ending is not None:
+            raise Ended(self.ending)  # And with the room's log goes the claim.
+        self.roster.place_claimed(member, claim.name)
+        return False
+
     def leave(self, member: Member) -> None:
         """Take a member out, and let the others know after its last message."""
         name = self.roster.leave(member)
@@ -214,19 +266,20 @@ class Room:
             return
         sender = self._inbox.sender()
         try:
-            sender.send_nowait(Left(name))
+            sender.send_nowait(Left(name, member.secret))
         except trio.WouldBlock:
             # A full inbox makes the news wait, not the one who goes.
             assert self._nursery is not None, "it is where sessions run"
-            self._nursery.start_soon(self._leave_later, sender, name, name=f"leave {name}")
+            left = Left(name, member.secret)
+            self._nursery.start_soon(self._leave_later, sender, left, name=f"leave {name}")
         else:
             sender.close()
             self.roster.free(name)
 
-    async def _leave_later(self, sender: InboxSender, name: str) -> None:
+    async def _leave_later(self, sender: InboxSender, left: Left) -> None:
         with sender:
-            await sender.send(Left(name))
-        self.roster.free(name)
+            await sender.send(left)
+        self.roster.free(left.name)
 
     async def wait_spoken(self) -> None:
         """Wait until the hub has broadcast the last of what was said, if it is going to end."""
@@ -260,6 +313,6 @@ class Room:
             raise Ended(NO_HISTORY) from None
 
     @property
-    def _opened_log(self) -> RoomLog:
+    def _opened_log(self) -> RoomLog | SharedLog:
         assert self._log is not None, "sessions begin after the history was opened"
         return self._log

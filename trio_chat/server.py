@@ -93,10 +93,10 @@ class Server:
         If cancelled, members are told that the server goes away, but nothing else is waited for.
         """
         config = self.config
-        self._listeners = await open_listeners(config.host, config.port, config.backlog)
-        self.port = self._listeners[0].getsockname()[1]
+        await self.house.history.open()
         try:
-            await self.house.history.open()
+            self._listeners = await open_listeners(config.host, config.port, config.backlog)
+            self.port = self._listeners[0].getsockname()[1]
             async with trio.open_nursery() as house:
                 house.start_soon(self.house.history.run, name="history")
                 house.start_soon(self.house.heartbeat.run, name="heartbeat")
@@ -118,7 +118,8 @@ class Server:
             close_listeners(self._listeners)
             with trio.move_on_after(config.close_timeout, shield=True):
                 await self.house.history.aclose()
-            self._close_the_books()
+            if self._rooms is not None:
+                self._close_the_books()
 
     def _open_rooms(self, nursery: trio.Nursery) -> None:
         house = self.house

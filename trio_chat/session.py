@@ -16,9 +16,9 @@ import trio
 
 from .connection import UNSHAKEN, Connection, open_connection
 from .frames import text_frame
-from .history import Draft
+from .history import Draft, IsTyping, Joined
 from .house import House
-from .inbox import InboxSender, IsTyping, Joined, Post
+from .inbox import InboxSender, Post
 from .members import Member
 from .protocol import (
     TYPING_INTERVAL,
@@ -146,7 +146,7 @@ class Session:
         "_house",
         "_member",
         "_room",
-        "_takes_over",
+        "_unannounced",
         "_visit",
     )
 
@@ -165,7 +165,7 @@ class Session:
         self._frames = TokenBucket(config.rate, config.burst)
         self._bytes = TokenBucket(config.byte_rate, max(config.byte_rate, config.frame_limit))
         self._errors = 0  # since the last good frame
-        self._takes_over = False
+        self._unannounced = False
 
     async def run(self) -> None:
         """Join, talk, leave.
@@ -175,7 +175,7 @@ class Session:
         """
         room, connection = self._room, self._connection
         with room.sender() as inbox:
-            self._take_place()
+            await self._take_place()
             self._house.heartbeat.watch(connection)
             try:
                 with connection.scope:
@@ -195,12 +195,12 @@ class Session:
 
     # --- Arriving --------------------------------------------------------------------------------
 
-    def _take_place(self) -> None:
-        member, roster, request = self._member, self._room.roster, self._visit.request
+    async def _take_place(self) -> None:
+        member, request = self._member, self._visit.request
         if member.dialect is Dialect.PLAIN:
-            roster.place(member)
+            self._room.roster.place(member)
         else:
-            self._takes_over = roster.place_named(member, request.name, request.resume)
+            self._unannounced = await self._room.place(member, request.name, request.resume)
             self._visit.wire.name = f"{member.name} ({self._visit.wire.peer})"
             trio.lowlevel.current_task().name = f"member {member.name}"
 
@@ -209,7 +209,7 @@ class Session:
         if member.name is None:
             roster.enter(member)
             return
-        if not self._takes_over:
+        if self._unannounced:
             await inbox.send(Joined(member.name))
         with trio.move_on_after(self._house.config.join_timeout) as patience:
             await self._welcome(member.name)

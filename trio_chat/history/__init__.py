@@ -8,6 +8,7 @@ where it was not, `epoch` is another one.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -20,6 +21,46 @@ class Draft(NamedTuple):
     name: str | None  # None: a member of the plain dialect
     message: str
     id: str | None
+
+
+class Joined(NamedTuple):
+    """A named member has come."""
+
+    name: str
+    size: int = 0  # what it takes while it waits: next to nothing
+
+
+class Left(NamedTuple):
+    """A named member has gone; everything it said is before this."""
+
+    name: str
+    secret: str = ""
+    size: int = 0
+
+
+class IsTyping(NamedTuple):
+    """A named member is typing."""
+
+    name: str
+    size: int = 0
+
+
+class Moved(NamedTuple):
+    """A named member is at another node now: its old connection here is over."""
+
+    name: str
+
+
+class Lost(NamedTuple):
+    """A name that a member here has is another's: it was given away while we were cut off."""
+
+    name: str
+
+
+News = Joined | Left | IsTyping
+
+# What a room says, in its one order.
+Said = Entry | News | Moved | Lost
 
 
 class Accepted(NamedTuple):
@@ -47,6 +88,14 @@ Receipt = Accepted | Duplicate | Conflict
 
 class HistoryUnavailable(Exception):
     """The history can't be reached now."""
+
+
+class NumberingBeganAnew(Exception):
+    """The history has lost what it had: this epoch is over."""
+
+
+class FellBehind(Exception):
+    """Something was said and forgotten before this node read it."""
 
 
 class RoomLog(Protocol):
@@ -82,6 +131,77 @@ class RoomLog(Protocol):
 
     async def aclose(self) -> None:
         """Let go: the room has ended."""
+
+
+class Claim(NamedTuple):
+    """A name in a room that several nodes share."""
+
+    name: str
+    secret: str
+
+
+class SharedLog(abc.ABC):
+    """A room's history that other nodes append to as well: a `RoomLog`, and more.
+
+    What is said comes back from `listen`, in the order that is every node's, this node's own
+    included; receipts are for the authors only.
+    """
+
+    members: Sequence[str]  # the names that were in the room when it was opened
+
+    @property
+    @abc.abstractmethod
+    def epoch(self) -> str:
+        """See `RoomLog.epoch`."""
+
+    @property
+    @abc.abstractmethod
+    def last(self) -> int:
+        """See `RoomLog.last`: as far as this node knows."""
+
+    @property
+    @abc.abstractmethod
+    def first(self) -> int:
+        """See `RoomLog.first`: as far as this node knows."""
+
+    @abc.abstractmethod
+    async def append(self, drafts: Sequence[Draft | News]) -> Sequence[Receipt]:
+        """Number and store drafts and pass news on, in order; return a receipt for each draft.
+
+        Raises:
+            HistoryUnavailable: it can't be reached, and nobody can tell whether it took them.
+            NumberingBeganAnew: nothing was accepted.
+        """
+
+    @abc.abstractmethod
+    async def listen(self) -> Sequence[Said]:
+        """Return what was said next, in the room's order.
+
+        If cancelled, nothing is lost.
+
+        Raises:
+            NumberingBeganAnew: nothing more will come.
+            FellBehind: something that was said can't be had any more.
+        """
+
+    @abc.abstractmethod
+    async def claim(self, wanted: str, secret: str, resume: str | None) -> Claim:
+        """Take a name, made unique among all nodes' members, or the place of whoever has `resume`.
+
+        Every node can see the member before this returns. It is not cut short when cancelled.
+
+        Raises:
+            HistoryUnavailable: no name could be had.
+            NumberingBeganAnew: the room is over.
+        """
+
+    @abc.abstractmethod
+    async def read(self, after: int, upto: int, limit: int) -> Sequence[Entry]:
+        """See `RoomLog.read`."""
+
+    @abc.abstractmethod
+    async def aclose(self) -> None:
+        """Let go: the room has ended here, and with it what its members claimed."""
 
 
 class History(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import assert_never
 
 from ..config import Config
-from . import History
+from . import History, HistoryUnavailable
 from .memory import MemoryHistory
 
 
@@ -17,6 +17,15 @@ def choose_history(config: Config) -> History:
         case "sqlite":
             raise NotImplementedError
         case "redis":
-            raise NotImplementedError
+            return _redis_history(config)
         case kind:
             assert_never(kind)
+
+
+def _redis_history(config: Config) -> History:
+    # Imported late: only who asks for it needs the client library.
+    try:
+        from .redis import RedisHistory
+    except ImportError as exc:
+        raise HistoryUnavailable(f"{exc}; install trio-chat[redis]") from exc
+    return RedisHistory(config.history, config.retention, patience=config.history_timeout)
