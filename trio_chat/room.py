@@ -152,7 +152,8 @@ class Room:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hub.listen, name=f"listener {self.name}")
             await self._record(hub)
-            await hub.wait_heard()
+            with trio.move_on_after(self._config.history_timeout):
+                await hub.wait_heard()
             nursery.cancel_scope.cancel(reason="everything recorded was broadcast")
 
     async def _hold(self, arrival: Arrival) -> None:

@@ -7,8 +7,8 @@ What one step in Redis does is in `redis_scripts`. Here is what a node does with
     listen    one XREAD over the streams of all rooms that are open here, and the node's own wake
               stream, whose entry makes it return when the list changes; a room whose hub is behind
               is not read until it has caught up, so nothing piles up and nothing is lost
-    lease     a key that says "this node lives"; a node without one is dead, and the others say so
-              for its members, unless they have been cut off themselves in the meantime
+    lease     a sign that this node lives; a node without one is dead, and the others withdraw its
+              members, unless they have been cut off themselves in the meantime
     look      now and then, room by room: is the numbering still the same, are our members still
               in the room, and nobody else under our name
 
@@ -54,7 +54,7 @@ from . import (
     Said,
     SharedLog,
 )
-from .redis_scripts import APPEND, CLAIM, LOOK, OPEN, RESTORE, WITHDRAW
+from .redis_scripts import APPEND, CLAIM, LOOK, OPEN, RESTORE, SIGN, WITHDRAW
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,11 @@ MAX_PAUSE: Final = 1.0
 BLOCK: Final = 1000  # milliseconds that XREAD waits
 
 LEASE: Final = 9.0  # seconds that a node is believed to live without a sign
-TURN: Final = 2.5  # seconds between two signs, and between two looks at the rooms
+TURN: Final = 2.5  # seconds between two signs
+GRACE: Final = 5.0  # seconds that others have to give a sign, once Redis can be had again
+LOOK_INTERVAL: Final = 5.0  # seconds between two looks at a room in which nothing is wrong
+
+NODES: Final = "trio-chat:nodes"
 
 PORTION: Final = 64  # entries of a room's stream that are read at once
 FEED: Final = 4 * PORTION  # entries that may wait for a hub
@@ -91,6 +95,7 @@ class RedisHistory:
     """
 
     def __init__(self, url: str, retention: Retention, *, patience: float) -> None:
+        self.node = secrets.token_hex(6)
         self._url = url
         self.retention = retention
         self._patience = patience
@@ -100,10 +105,11 @@ class RedisHistory:
         self._gone = ""  # Why Redis can't be had, while it can't.
         self._alive_since = math.inf  # Since when nobody can have believed us dead.
         self._signed = -math.inf  # When we last gave a sign.
+        self._living: set[str] = {self.node}
+        self._alarm = trio.Event()  # Set when the rooms have to be looked at now.
         self._openings = 0
         self._logs: dict[str, RedisLog] = {}  # by the name of the stream
         self._wake_cursor = "0-0"
-        self.node = secrets.token_hex(6)
 
     # --- The history's life ----------------------------------------------------------------------
 
@@ -140,8 +146,8 @@ class RedisHistory:
             self._ready.set()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._listen, client, name="redis: listening")
-                nursery.start_soon(self._live, client, name="redis: lease")
-                nursery.start_soon(self._look_around, client, name="redis: looking around")
+                nursery.start_soon(self._live, name="redis: lease")
+                nursery.start_soon(self._look_around, name="redis: looking around")
 
     async def aclose(self) -> None:
         """See `History.aclose`. Where Redis is gone, the node's lease runs out by itself."""
@@ -149,7 +155,8 @@ class RedisHistory:
             return
         try:
             async with self._connect() as client:
-                await client.delete([self._lease(self.node), self._wake_key])
+                await client.zrem(NODES, [self.node])
+                await client.delete([self._wake_key])
         except* GONE as group:
             log.info("the lease is left to run out: %s", _why(_first(group)))
 
@@ -206,6 +213,8 @@ class RedisHistory:
         room_log = RedisLog(self, name, owner, Opened.parse(answer))
         self._logs[keys.log] = room_log
         await self.wake()
+        if room_log.members:
+            await self._look_after(room_log)  # The last of its nodes may have died alone.
         return room_log
 
     def closed(self, room_log: RedisLog) -> None:
@@ -269,51 +278,58 @@ class RedisHistory:
 
     # --- Living, and seeing who lives ------------------------------------------------------------
 
-    @staticmethod
-    def _lease(node: str) -> str:
-        return f"trio-chat:node:{node}"
-
-    async def _live(self, client: Redis[str]) -> None:
+    async def _live(self) -> None:
         while True:
             try:
-                await self._give_a_sign(client)
-            except GONE as exc:
+                await self._give_a_sign()
+            except HistoryUnavailable as exc:
                 self._note_gone(_why(exc))
                 await trio.sleep(10 * PAUSE)
             else:
                 await trio.sleep(TURN)
 
-    async def _look_around(self, client: Redis[str]) -> None:
-        while True:
-            await trio.sleep(TURN)
-            with contextlib.suppress(*GONE, HistoryUnavailable):
-                for room_log in list(self._logs.values()):
-                    await self._look_after(client, room_log)
-
-    async def _give_a_sign(self, client: Redis[str]) -> None:
+    async def _give_a_sign(self) -> None:
+        """Say that this node lives, and note who else does."""
         begun = trio.current_time()
-        await client.set(self._lease(self.node), "1", px=int(LEASE * 1000))
+        arguments: list[str | float] = [self.node, LEASE]
+        living = set(await self.call(SIGN, [NODES, self._wake_key], arguments, anew=True))
         if begun - self._signed > LEASE:
             self._alive_since = begun
         self._signed = begun
+        if self._gone or self._living - living:
+            self._alarm.set()
+        self._living = living
         if self._gone:
             log.warning("the history is back")
             self._gone = ""
 
-    async def _look_after(self, client: Redis[str], room_log: RedisLog) -> None:
+    async def _look_around(self) -> None:
+        while True:
+            with trio.move_on_after(LOOK_INTERVAL):
+                await self._alarm.wait()
+            self._alarm = trio.Event()
+            for room_log in list(self._logs.values()):
+                with contextlib.suppress(HistoryUnavailable):
+                    await self._look_after(room_log)
+
+    async def _look_after(self, room_log: RedisLog) -> None:
+        """See to it that whoever is in a room's list is there.
+
+        Raises:
+            HistoryUnavailable: Redis is gone.
+        """
         try:
-            owners = await room_log.look()
+            nodes = {owner.partition(".")[0] for owner in await room_log.look()}
         except NumberingBeganAnew:
             room_log.end(NumberingBeganAnew())
             return
-        others = {owner.partition(".")[0] for owner in owners} - {self.node}
         # Who was cut off knows nothing of the others: they may have lived all the time.
-        if trio.current_time() - self._alive_since < LEASE:
+        if nodes <= self._living or trio.current_time() - self._alive_since < GRACE:
             return
-        for node in sorted(others):
-            if not await client.exists([self._lease(node)]):
-                log.warning("node %s is gone; its members leave room %s", node, room_log.name)
-                await self.call(WITHDRAW, room_log.keys.all, [f"{node}."], anew=False)
+        await self._give_a_sign()  # And who has come since the last one lives as well.
+        for node in sorted(nodes - self._living):
+            log.warning("node %s is gone; its members leave room %s", node, room_log.name)
+            await self.call(WITHDRAW, room_log.keys.all, [f"{node}."], anew=True)
 
 
 class RoomKeys(NamedTuple):

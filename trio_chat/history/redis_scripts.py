@@ -320,3 +320,16 @@ end
 return {'OK'}
 """
 )
+
+# KEYS are the nodes' sorted set, by the time in seconds at which a lease ends, and the caller's
+# wake stream; a node, its lease in seconds → the nodes that live
+SIGN: Final = """
+local nodes, wake = KEYS[1], KEYS[2]
+local now = tonumber(redis.call('TIME')[1])
+redis.call('ZADD', nodes, now + tonumber(ARGV[2]), ARGV[1])
+redis.call('ZREMRANGEBYSCORE', nodes, '-inf', '(' .. now)
+redis.call('EXPIRE', wake, 60)
+local reply = redis.call('ZRANGEBYSCORE', nodes, now, '+inf')
+table.insert(reply, 1, 'OK')
+return reply
+"""
