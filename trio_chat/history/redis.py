@@ -73,9 +73,6 @@ MAX_PAUSE: Final = 1.0
 BLOCK: Final = 1000  # milliseconds that XREAD waits
 
 LEASE: Final = 9.0  # seconds that a node is believed to live without a sign
-TURN: Final = 2.5  # seconds between two signs
-GRACE: Final = 5.0  # seconds that others have to give a sign, once Redis can be had again
-LOOK_INTERVAL: Final = 5.0  # seconds between two looks at a room in which nothing is wrong
 
 NODES: Final = "trio-chat:nodes"
 
@@ -91,14 +88,21 @@ class RedisHistory:
     """All rooms' pasts, in a Redis that several nodes share.
 
     `url` is redis://, rediss:// or unix://. `patience` is how long, in seconds, a message waits for
-    a Redis that does not answer before it is refused.
+    a Redis that does not answer before it is refused; `lease` is how long a node is believed to
+    live without a sign.
     """
 
-    def __init__(self, url: str, retention: Retention, *, patience: float) -> None:
+    def __init__(
+        self, url: str, retention: Retention, *, patience: float, lease: float = LEASE
+    ) -> None:
         self.node = secrets.token_hex(6)
         self._url = url
         self.retention = retention
         self._patience = patience
+        self._lease = lease
+        self._turn = lease / 4  # between two signs
+        self._grace = lease / 2  # that others have to give one, once Redis can be had again
+        self._look_interval = lease / 2  # between two looks at a room in which nothing is wrong
         self._ready = trio.Event()
         self._client: Redis[str] | None = None
         self._scripts: dict[str, Script[str]] = {}
@@ -286,14 +290,14 @@ class RedisHistory:
                 self._note_gone(_why(exc))
                 await trio.sleep(10 * PAUSE)
             else:
-                await trio.sleep(TURN)
+                await trio.sleep(self._turn)
 
     async def _give_a_sign(self) -> None:
         """Say that this node lives, and note who else does."""
         begun = trio.current_time()
-        arguments: list[str | float] = [self.node, LEASE]
+        arguments: list[str | float] = [self.node, self._lease]
         living = set(await self.call(SIGN, [NODES, self._wake_key], arguments, anew=True))
-        if begun - self._signed > LEASE:
+        if begun - self._signed > self._lease:
             self._alive_since = begun
         self._signed = begun
         if self._gone or self._living - living:
@@ -305,7 +309,7 @@ class RedisHistory:
 
     async def _look_around(self) -> None:
         while True:
-            with trio.move_on_after(LOOK_INTERVAL):
+            with trio.move_on_after(self._look_interval):
                 await self._alarm.wait()
             self._alarm = trio.Event()
             for room_log in list(self._logs.values()):
@@ -324,7 +328,7 @@ class RedisHistory:
             room_log.end(NumberingBeganAnew())
             return
         # Who was cut off knows nothing of the others: they may have lived all the time.
-        if nodes <= self._living or trio.current_time() - self._alive_since < GRACE:
+        if nodes <= self._living or trio.current_time() - self._alive_since < self._grace:
             return
         await self._give_a_sign()  # And who has come since the last one lives as well.
         for node in sorted(nodes - self._living):

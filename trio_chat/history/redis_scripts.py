@@ -325,7 +325,8 @@ return {'OK'}
 # wake stream; a node, its lease in seconds → the nodes that live
 SIGN: Final = """
 local nodes, wake = KEYS[1], KEYS[2]
-local now = tonumber(redis.call('TIME')[1])
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
 redis.call('ZADD', nodes, now + tonumber(ARGV[2]), ARGV[1])
 redis.call('ZREMRANGEBYSCORE', nodes, '-inf', '(' .. now)
 redis.call('EXPIRE', wake, 60)
