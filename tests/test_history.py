@@ -6,17 +6,22 @@ A kind of history gets its tests by adding its shelf to `SHELVES`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final, Protocol
 
 import pytest
+import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trio_chat.config import Retention
 from trio_chat.history import Accepted, Conflict, Draft, Duplicate, History, Receipt, RoomLog
 from trio_chat.history.memory import MemoryHistory
+from trio_chat.history.sqlite import SqliteHistory
 from trio_chat.protocol import MAX_EPOCH, Entry
 
 KEEP_ALL: Final = Retention(messages=0, bytes=0, age=math.inf)
@@ -29,26 +34,78 @@ class Shelf(Protocol):
     now: float
 
     async def open(self, retention: Retention = KEEP_ALL) -> History:
-        """Return a history that nothing was said in yet, by the clock of `now`."""
+        """Return a history that runs and in which nothing was said yet, by the clock of `now`."""
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let it be later, and the histories notice."""
 
 
-@dataclass
 class MemoryShelf:
     """Histories in this process."""
 
-    now: float = 1_000_000.0
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
 
     async def open(self, retention: Retention = KEEP_ALL) -> History:
         return MemoryHistory(retention, clock=lambda: self.now)
 
+    async def pass_time(self, seconds: float) -> None:
+        self.now += seconds
 
-SHELVES: Final[dict[str, Callable[[], Shelf]]] = {"memory": MemoryShelf}
+
+class SqliteShelf:
+    """Histories in files of their own, in a directory that is there for one test."""
+
+    def __init__(self, nursery: trio.Nursery, directory: Path) -> None:
+        self.now = 1_000_000.0
+        self._nursery = nursery
+        self._directory = directory
+        self._histories: list[SqliteHistory] = []
+
+    async def open(self, retention: Retention = KEEP_ALL) -> History:
+        path = self._directory / f"{len(self._histories)}.db"
+        history = SqliteHistory(str(path), retention, clock=lambda: self.now)
+        await history.open()
+        self._histories.append(history)
+        self._nursery.start_soon(history.run)
+        return history
+
+    async def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        for history in self._histories:  # With whatever it does it looks at the clock.
+            await (await history.open_room("elsewhere")).aclose()
+
+    async def aclose(self) -> None:
+        for history in self._histories:
+            await history.aclose()
+
+
+@asynccontextmanager
+async def memory_shelf() -> AsyncIterator[Shelf]:
+    yield MemoryShelf()
+
+
+@asynccontextmanager
+async def sqlite_shelf() -> AsyncIterator[Shelf]:
+    with TemporaryDirectory() as directory:
+        async with trio.open_nursery() as nursery:
+            shelf = SqliteShelf(nursery, Path(directory))
+            yield shelf
+            nursery.cancel_scope.cancel(reason="the test is over")
+        await shelf.aclose()
+
+
+SHELVES: Final[dict[str, Callable[[], AbstractAsyncContextManager[Shelf]]]] = {
+    "memory": memory_shelf,
+    "sqlite": sqlite_shelf,
+}
 
 
 @pytest.fixture(params=SHELVES)
-def shelf(request: pytest.FixtureRequest) -> Shelf:
+async def shelf(request: pytest.FixtureRequest) -> AsyncIterator[Shelf]:
     kind: str = request.param
-    return SHELVES[kind]()
+    async with SHELVES[kind]() as shelf:
+        yield shelf
 
 
 async def open_log(shelf: Shelf, retention: Retention = KEEP_ALL) -> RoomLog:
@@ -186,7 +243,7 @@ async def test_a_room_may_open_while_the_one_that_failed_still_holds_its_log(she
 async def test_time_is_the_clock_s(shelf: Shelf) -> None:
     log = await open_log(shelf)
     await log.append(drafts("a"))
-    shelf.now += 1.5
+    await shelf.pass_time(1.5)
     await log.append(drafts("b"))
     assert [entry.time for entry in await kept(log)] == [shelf.now - 1.5, shelf.now]
 
@@ -258,7 +315,7 @@ async def test_an_id_is_free_again_when_its_message_was_forgotten(shelf: Shelf) 
 async def test_an_id_is_free_again_when_its_message_is_too_old(shelf: Shelf) -> None:
     log = await open_log(shelf, Retention(messages=0, bytes=0, age=60))
     await log.append([draft("a", id="x")])
-    shelf.now += 61
+    await shelf.pass_time(61)
     assert accepted(await log.append([draft("new", id="x")]))[0].seq == 2
 
 
@@ -357,7 +414,7 @@ async def test_a_room_keeps_what_is_not_too_old(shelf: Shelf) -> None:
     log = await open_log(shelf, Retention(messages=0, bytes=0, age=60))
     for text in "abc":
         await log.append(drafts(text))
-        shelf.now += 30
+        await shelf.pass_time(30)
     assert await kept_texts(log) == ["b", "c"]
     await log.append(drafts("d"))
     assert await kept_texts(log) == ["b", "c", "d"]
@@ -366,9 +423,9 @@ async def test_a_room_keeps_what_is_not_too_old(shelf: Shelf) -> None:
 async def test_a_message_grows_old_while_nobody_speaks(shelf: Shelf) -> None:
     log = await open_log(shelf, Retention(messages=0, bytes=0, age=60))
     await log.append(drafts("a"))
-    shelf.now += 60
+    await shelf.pass_time(60)
     assert log.first == 1
-    shelf.now += 1
+    await shelf.pass_time(1)
     assert (log.first, log.last) == (2, 1)
     assert await kept(log) == []
 
@@ -377,7 +434,7 @@ async def test_what_first_names_can_be_read_at_that_moment(shelf: Shelf) -> None
     log = await open_log(shelf, Retention(messages=3, bytes=0, age=60))
     for _ in range(8):
         await log.append(drafts("a", "b"))
-        shelf.now += 25
+        await shelf.pass_time(25)
         first = log.first
         assert [entry.seq for entry in await kept(log)] == list(range(first, log.last + 1))
 
@@ -387,7 +444,7 @@ async def test_an_age_of_zero_is_no_limit_and_neither_are_zero_messages_or_bytes
 ) -> None:
     log = await open_log(shelf, Retention(messages=0, bytes=0, age=0))
     await log.append(drafts(*["x" * 1000] * 2000))
-    shelf.now += 1e9
+    await shelf.pass_time(1e9)
     await log.append(drafts("last"))
     assert len(await kept(log)) == 2001
 

@@ -105,6 +105,13 @@ class Config:
 
     # What a room remembers.
     history: str = setting("memory", TEXT, "memory, sqlite:PATH or redis://HOST", KEEP, COMMON)
+    history_sync: str = setting(
+        "full",
+        TEXT,
+        "what sqlite waits for: the disk, or the kernel",
+        KEEP,
+        choices=("full", "normal"),
+    )
     max_history: int = setting(
         500, NUMBER, "past messages that a fresh join may ask for", KEEP, zero=FREE
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Final, assert_never
 
 from ..config import Config
 from . import History, HistoryUnavailable
@@ -15,11 +15,20 @@ def choose_history(config: Config) -> History:
         case "memory":
             return MemoryHistory(config.retention, config.keep_total)
         case "sqlite":
-            raise NotImplementedError
+            return _sqlite_history(config)
         case "redis":
             return _redis_history(config)
         case kind:
             assert_never(kind)
+
+
+def _sqlite_history(config: Config) -> History:
+    # Imported late: who keeps no file starts faster without it.
+    from .sqlite import SqliteHistory
+
+    path = config.history.removeprefix("sqlite:")
+    sync: Final = "normal" if config.history_sync == "normal" else "full"
+    return SqliteHistory(path, config.retention, sync)
 
 
 def _redis_history(config: Config) -> History:
