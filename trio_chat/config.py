@@ -97,11 +97,13 @@ class Config:
     max_head: int = setting(16 * KiB, BYTES, "size of a request's head", TALK, least=256)
 
     # How many there may be.
-    max_connections: int = setting(0, NUMBER, "connections in all", CROWD, COMMON, zero=FREE)
+    max_connections: int = setting(0, NUMBER, "connections of this node", CROWD, COMMON, zero=FREE)
     max_per_address: int = setting(
-        0, NUMBER, "connections from one address", CROWD, COMMON, zero=FREE
+        0, NUMBER, "connections from one address to this node", CROWD, COMMON, zero=FREE
     )
-    max_members: int = setting(0, NUMBER, "members of one room", CROWD, COMMON, zero=FREE)
+    max_members: int = setting(
+        0, NUMBER, "members of one room on this node", CROWD, COMMON, zero=FREE
+    )
 
     # What a room remembers.
     history: str = setting("memory", TEXT, "memory, sqlite:PATH or redis://HOST", KEEP, COMMON)
