@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from . import measure, storms
+from . import measure, storms, stores
 from .load import Target
 from .measure import Result
-from .servers import Process
+from .servers import SCRATCH, Process
 
 Measure = Callable[[Target, Process | None], Result]
 
@@ -96,9 +96,37 @@ def neighbours(seconds: float, crowd: int = 5000) -> list[Case]:
 
 def resumes(members: int) -> list[Case]:
     """Everybody comes back at once, and resumes."""
-    run = partial(storms.resume, members=members)
-    name = f"resume {members}"
-    return [Case(name, run, members / 300, dialect="trio-chat.v1", only_ours=True)]
+    return [
+        Case(name, partial(run, members=members), members / 300, "trio-chat.v1", only_ours=True)
+        for name, run in (
+            (f"resume {members}", storms.resume),
+            (f"resume {members} after a restart", storms.resume_after_restart),
+        )
+    ]
+
+
+def histories(seconds: float, members: int = 100, rooms: int = 200) -> list[Case]:
+    """One room and many, with what is said on disk, beside memory."""
+    cases = []
+    for sync in ("full", "normal"):
+        options = ("--history", f"sqlite:{SCRATCH}/chat.db", "--history-sync", sync)
+        kind = f"sqlite, {sync}"
+        runs = {
+            f"history {kind}, {members} × 32": partial(stores.one_room, members=members),
+            f"history {kind}, {rooms} × 5": partial(stores.many_rooms, count=rooms),
+        }
+        cases += [
+            Case(
+                name,
+                partial(run, kind=kind, seconds=seconds),
+                2 * seconds + 4,
+                dialect="trio-chat.v1",
+                options=options,
+                only_ours=True,
+            )
+            for name, run in runs.items()
+        ]
+    return cases
 
 
 QUICK: Final = (
@@ -109,6 +137,7 @@ QUICK: Final = (
     + crowds((1000,))
     + slow_members(1.0)
     + churns(1.0)
+    + histories(1.0)
 )
 
 FULL: Final = (
@@ -121,6 +150,7 @@ FULL: Final = (
     + churns(2.0)
     + neighbours(5.0)
     + resumes(5000)
+    + histories(3.0)
 )
 
 SMOKE: Final = [
@@ -138,4 +168,5 @@ SMOKE: Final = [
     *churns(0.1),
     *neighbours(0.2, 5),
     *resumes(5),
+    *histories(0.1, 5, 2),
 ]

@@ -90,9 +90,18 @@ BENCHES: Final[dict[str, Bench]] = {
             Figure("crowd_deliveries_per_s", "the crowd's deliveries/s", "{:,.0f}"),
         ),
     ),
+    "history": Bench(
+        "What is said, kept",
+        "{rooms:,} rooms of {members}, kept in {kind}",
+        (
+            Figure("stored_per_s", "messages/s", "{:,.0f}"),
+            Figure("memory_per_s", "with memory alone", "{:,.0f}"),
+            Figure("of_memory", "× memory", "{:.2f}"),
+        ),
+    ),
     "resume": Bench(
         "Everybody comes back at once",
-        "{members:,} members",
+        "{members:,} members, after {after}",
         (_less("seconds", "s to the last"), Figure("recovered", "recovered", "{:,.0f}")),
     ),
 }

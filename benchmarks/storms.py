@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import socket
+import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from .load import BATCH, PATIENCE, LoadError, Members, Target, connect, finish_handshake, plain
-from .measure import Result, _percentile, fanout, metered
-from .servers import Process
+from .measure import Figures, Result, _percentile, fanout, metered
+from .servers import OURS, Process, free_port, our_command, running
 
 WELCOME: Final = re.compile(
     rb'"epoch":"([^"]+)","seq":(\d+),"recovered":(true|false),"resume":"([^"]+)"'
@@ -97,33 +100,61 @@ def _listen(quiet: Members, loud: Members, expected: int, begin: float) -> list[
 
 def resume(target: Target, server: Process | None, *, members: int = 5000) -> Result:
     """Everybody is cut off and comes back at once: seconds until the last has its recovery."""
-    result = Result("resume", {"members": members})
-    first, after = Members(target), Members(target)
+    result = Result("resume", {"members": members, "after": "a cut"})
+    places = _be_cut_off(target, members)
+    with metered(result, server):
+        result.figures = _come_back(target, places)
+    return result
+
+
+def resume_after_restart(target: Target, server: Process | None, *, members: int = 5000) -> Result:
+    """The same after a restart, which the history outlives: in SQLite, in a temporary directory.
+
+    The servers are two of its own, one after the other on one port; `server` is left alone.
+    """
+    result = Result("resume", {"members": members, "after": "a restart"})
+    with tempfile.TemporaryDirectory() as directory:
+        port = free_port()
+        command = our_command(port, "--history", f"sqlite:{directory}/history.db")
+        here = replace(target, port=port)
+        with running(OURS, command, port):
+            places = _be_cut_off(here, members)
+        with running(OURS, command, port) as restarted, metered(result, restarted):
+            result.figures = _come_back(here, places)
+    return result
+
+
+Place = tuple[str, str, str]  # epoch, number, secret
+
+
+def _be_cut_off(target: Target, members: int) -> list[Place]:
+    crowd = Members(target)
     try:
-        places = [_join(target, first, f"resume-{index // 50}", "") for index in range(members)]
+        places = [_join(target, crowd, f"resume-{index // 50}", "") for index in range(members)]
         # One message a room, which everybody missed: the recovery has something to bring.
         for index in range(0, members, 50):
-            first.send(index, plain())
-        first.settle()
-        first.close()
-        with metered(result, server):
-            begin = time.perf_counter()
-            recovered = 0
-            for start in range(0, members, BATCH):
-                opened = []
-                for index in range(start, min(start + BATCH, members)):
-                    epoch, seq, secret = places[index]
-                    query = f"?since={seq}&epoch={epoch}&resume={secret}"
-                    opened.append(connect(target, f"resume-{index // 50}", query))
-                for sock in opened:
-                    early = finish_handshake(sock)
-                    recovered += _read_welcome(sock, early)[3] == b"true"
-                    after.add(sock)
-            elapsed = time.perf_counter() - begin
-        result.figures = {"seconds": elapsed, "recovered": recovered}
+            crowd.send(index, plain())
+        crowd.settle()
     finally:
-        after.close()
-    return result
+        crowd.close()
+    return places
+
+
+def _come_back(target: Target, places: Sequence[Place]) -> Figures:
+    crowd, recovered, begin = Members(target), 0, time.perf_counter()
+    try:
+        for start in range(0, len(places), BATCH):
+            opened = []
+            for index, (epoch, seq, secret) in enumerate(places[start : start + BATCH], start):
+                query = f"?since={seq}&epoch={epoch}&resume={secret}"
+                opened.append(connect(target, f"resume-{index // 50}", query))
+            for sock in opened:
+                early = finish_handshake(sock)
+                recovered += _read_welcome(sock, early)[3] == b"true"
+                crowd.add(sock)
+        return {"seconds": time.perf_counter() - begin, "recovered": recovered}
+    finally:
+        crowd.close()
 
 
 def _join(target: Target, crowd: Members, room: str, query: str) -> tuple[str, str, str]:
