@@ -48,6 +48,7 @@ PARTS: Final[dict[str, Callable[[argparse.Namespace], list[Case]]]] = {
     "churn": lambda options: cases.churns(options.seconds),
     "neighbour": lambda options: cases.neighbours(options.seconds),
     "resume": lambda options: cases.resumes(max(options.members)),
+    "history": lambda options: cases.histories(options.seconds),
 }
 
 
@@ -190,6 +191,7 @@ def _progress(text: str) -> None:
 
 SHOWN: Final = {
     "deliveries_per_s": "{:,.0f} deliveries/s",
+    "stored_per_s": "{:,.0f} messages/s",
     "p50_ms": "p50 {:.2f} ms",
     "p99_ms": "p99 {:.2f} ms",
     "round_trip_us": "{:.0f} µs",
@@ -198,6 +200,7 @@ SHOWN: Final = {
     "joins_per_s": "{:,.0f} visits/s",
     "ratio": "{:.2f} × the rate without them",
     "rss_grown_mib": "+{:.1f} MiB",
+    "of_memory": "{:.2f} × memory's rate",
     "seconds": "{:.1f} s",
     "recovered": "{:.0f} recovered",
 }

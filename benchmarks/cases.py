@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from . import measure, storms, stores
+from . import measure, stores, storms
 from .load import Target
 from .measure import Result
 from .servers import SCRATCH, Process

@@ -7,6 +7,7 @@ following ones wait, which is counted. Otherwise the slow moments would be asked
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -197,10 +198,10 @@ def rooms(
 ) -> Result:
     """Many small rooms, everybody talks: each says the next when it has heard the whole round."""
     result = Result("rooms", {"rooms": rooms, "members": members})
-    everybody, message = Members(target), _message(target)(0)
+    everybody, message, numbers = Members(target), _message(target), itertools.count(1)
     try:
         everybody.join([f"bench-{number // members}" for number in range(rooms * members)])
-        everybody.learn(list(range(members)), message)
+        everybody.learn(list(range(members)), message(0))
         said = [1] * len(everybody)
         round_size = everybody.size * members
 
@@ -210,10 +211,10 @@ def rooms(
                 for index in everybody.poll(0.2):
                     if everybody.received[index] >= said[index] * round_size:
                         said[index] += 1
-                        everybody.send(index, message)
+                        everybody.send(index, message(next(numbers)))
 
         for index in range(len(everybody)):
-            everybody.send(index, message)
+            everybody.send(index, message(next(numbers)))
         run(WARM_UP)
         before = everybody.total
         with metered(result, server):

@@ -20,6 +20,9 @@ PAGE_KIB: Final = os.sysconf("SC_PAGE_SIZE") // 1024
 
 OURS: Final = "trio-chat"
 
+# In a command it stands for a directory that is there for one run.
+SCRATCH: Final = "{scratch}"
+
 
 def our_command(port: int, *options: str) -> list[str]:
     """Return the command of this project's server, with nothing limited that others don't limit."""
@@ -100,9 +103,9 @@ def running(name: str, command: list[str], port: int) -> Iterator[Process]:
     Raises:
         RuntimeError: it ended, or did not listen in time.
     """
-    with tempfile.TemporaryFile() as errors:
+    with tempfile.TemporaryFile() as errors, tempfile.TemporaryDirectory() as scratch:
         server = subprocess.Popen(
-            command,
+            [word.replace(SCRATCH, scratch) for word in command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,
