@@ -220,15 +220,20 @@ class FrameFollower:
         first = data[start]
         if first not in (FINAL_TEXT, FINAL_PONG) or not self._lifts or self._carry:
             return 0
-        header = parse_header(data, start)
-        if header is None or not self._is_sound(header):
-            return 0
-        body = start + header.size
-        end = body + header.length
+        second = data[start + 1] if start + 1 < len(data) else 0
+        if MASKED <= second < MASKED | 126 and not self.in_message:
+            # By far the most frames are short: their header says all in its second byte.
+            length, body = second & 0x7F, start + 6
+        else:
+            header = parse_header(data, start)
+            if header is None or not self._is_sound(header):
+                return 0
+            length, body = header.length, start + header.size
+        end = body + length
         if end > len(data):
             return 0
         if first == FINAL_TEXT:
-            if self._max_bytes and header.length > self._max_bytes:
+            if self._max_bytes and length > self._max_bytes:
                 return 0
             try:
                 into.append(unmask(data[body:end], data[body - 4 : body]).decode())
