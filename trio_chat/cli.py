@@ -166,7 +166,10 @@ async def _serve_until_drained(config: Config) -> int:
     from .history import HistoryUnavailable
     from .server import Server
 
-    server = Server(config)
+    try:
+        server = Server(config)
+    except HistoryUnavailable as error:
+        return _refuse(f"can't open the history {usage.hide_password(config.history)}: {error}")
     failure = ""
     async with trio.open_nursery() as signals:
         async with trio.open_nursery() as nursery:

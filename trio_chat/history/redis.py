@@ -668,12 +668,14 @@ def _place(name: str) -> tuple[int, int]:
     return int(number), int(news)
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    exc: BaseException = group
+def _first(exc: BaseException) -> BaseException:
     while isinstance(exc, BaseExceptionGroup):
         exc = exc.exceptions[0]
     return exc
 
 
 def _why(exc: BaseException) -> str:
-    return str(exc).splitlines()[0] if str(exc) else type(exc).__name__
+    said = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
+    # A connection that can't be had says why only in what caused it, such as a bad certificate.
+    cause = exc.__cause__
+    return f"{said}: {_why(_first(cause))}" if cause is not None else said
