@@ -42,7 +42,7 @@ READERS: Final = 4
 # second's portions costs less than what is deleted message by message.
 PAUSE: Final = 1.0
 
-# Seconds after which somebody looks whether anything is too old by now; clocks may be set.
+# Seconds after which somebody looks whether anything is too old by now, though nothing was said.
 LOOK: Final = 60.0
 
 ENDED: Final = "the history is closed"
@@ -143,7 +143,7 @@ class SqliteHistory:
         self._threads = trio.CapacityLimiter(1)  # the writer's and the forgetter's
         self._readers = trio.CapacityLimiter(READERS)
         self._to_forget = trio.Event()
-        self._due = math.inf  # when the oldest message will be too old, by the clock
+        self._look = min(LOOK, retention.age) if 0 < retention.age < math.inf else math.inf
         self._failure = ""
 
     @property
@@ -257,7 +257,7 @@ class SqliteHistory:
         while True:
             await self._forget_a_portion()
             await trio.sleep(PAUSE)
-            with trio.move_on_after(min(LOOK, max(0.0, self._due - self._clock()))):
+            with trio.move_on_after(self._look):
                 await self._to_forget.wait()
 
     async def _forget_a_portion(self) -> None:
@@ -274,7 +274,6 @@ class SqliteHistory:
                     return
                 self._note_success()
                 self._note_changes(portion.changed)
-            self._due = math.inf if portion.due is None else portion.due
             more = portion.more
 
     # --- Rooms -----------------------------------------------------------------------------------

@@ -71,7 +71,6 @@ class Portion(NamedTuple):
     """What came of forgetting a portion."""
 
     changed: dict[str, RoomRow]
-    due: float | None  # when the oldest message of all will be too old, if ever
     more: bool  # There is more to forget.
 
 
@@ -161,6 +160,7 @@ class Store:
         """
         with self._transaction([row for row, _ in appends]) as db:
             changed = self._expire(db, now)
+            untrimmed = bool(changed)
             known = self._find_ids(db, appends)
             messages: list[object] = []
             receipts: list[list[Receipt]] = []
@@ -175,7 +175,7 @@ class Store:
             self._write_rows(db, bounded)
             changed |= {row.name: row for row in bounded}
             opened = [self._open_room(db, name) for name in rooms]
-            untrimmed = any(changed[row.name].first > row.first for row, _ in appends)
+            untrimmed |= any(changed[row.name].first > row.first for row, _ in appends)
             return Turn(receipts, opened, changed, untrimmed)
 
     def _find_ids(
@@ -301,14 +301,7 @@ class Store:
                 if not left:
                     break
             more = not left or PORTION_ROOMS in (len(rooms), len(changed))
-            return Portion(changed, self._due(db), more)
-
-    def _due(self, db: sqlite3.Connection) -> float | None:
-        if not self._age:
-            return None
-        sql = "SELECT min(oldest) FROM rooms WHERE oldest IS NOT NULL"
-        (oldest,) = db.execute(sql).fetchone()
-        return None if oldest is None else (oldest + self._age) / SECOND
+            return Portion(changed, more)
 
     # --- Reading ---------------------------------------------------------------------------------
 
