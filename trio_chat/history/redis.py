@@ -22,7 +22,7 @@ import hashlib
 import logging
 import math
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, cast
 
 import anyio
@@ -583,26 +583,17 @@ class RedisLog(SharedLog):
     async def read(self, after: int, upto: int, limit: int) -> Sequence[Entry]:
         """See `RoomLog.read`."""
         entries: list[Entry] = []
-        async for first, time, fields in self._flushes(after, upto, limit):
-            for said in self._read(first, time, fields):
-                if isinstance(said, Entry) and max(after, self._first - 1) < said.seq <= upto:
-                    entries.append(said)
-            if len(entries) >= limit:
-                break
-        return entries[:limit]
-
-    async def _flushes(
-        self, after: int, upto: int, limit: int
-    ) -> AsyncIterator[tuple[int, float, Fields]]:
-        start = f"{after + 1}-0"
-        while True:
+        start, page_size = f"{after + 1}-0", limit
+        while len(entries) < limit and page_size == limit:
             page = await self._history.read(self.keys.log, start, f"{upto}-0", limit)
             for name, fields in page:
                 first, time, _, _ = fields["0"].split(" ")
-                yield int(first), float(time), fields
+                for said in self._read(int(first), float(time), fields):
+                    if isinstance(said, Entry) and max(after, self._first - 1) < said.seq <= upto:
+                        entries.append(said)
                 start = f"({name}"
-            if len(page) < limit:
-                return
+            page_size = len(page)  # It may have been news all through.
+        return entries[:limit]
 
     async def aclose(self) -> None:
         """See `SharedLog.aclose`."""
