@@ -13,7 +13,7 @@ SOURCES := trio_chat tests $(wildcard benchmarks examples docs)
 ASYNC_RULES := --disable=ASYNC114,ASYNC9
 
 # The modules on which everybody's messages depend: every branch of them is tested.
-CORE := protocol room rooms wire session door server connection history/memory
+CORE := protocol room rooms hub members wire session door server connection history/memory
 empty :=
 space := $(empty) $(empty)
 comma := ,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -14,14 +14,26 @@ from lobby import JSON, MoodyHistory, failing, take_frame
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_chat.config import Config
-from trio_chat.history import Draft, HistoryUnavailable, IsTyping, Joined, Left
-from trio_chat.history.memory import MemoryHistory
+from trio_chat.history import (
+    Accepted,
+    Claim,
+    Draft,
+    HistoryUnavailable,
+    IsTyping,
+    Joined,
+    Left,
+    News,
+    Receipt,
+    Said,
+    SharedLog,
+)
+from trio_chat.history.memory import MemoryHistory, MemoryLog
 from trio_chat.hub import MAX_BATCH_BYTES, MAX_BATCH_ITEMS, MEMBERS_A_TURN, Hub
 from trio_chat.inbox import Inbox, Item, Post
 from trio_chat.ledger import Ledger
 from trio_chat.members import Member, Roster
 from trio_chat.metrics import Tally
-from trio_chat.protocol import MAX_ANNOUNCED, Dialect, Ending
+from trio_chat.protocol import MAX_ANNOUNCED, Dialect, Ending, Entry
 
 PLENTY: Final = 10_000
 
@@ -362,3 +374,92 @@ async def test_it_ends_when_everything_is_said() -> None:
             await stage.hub.run_once()
 
         assert types(alice.heard) == ["message"]
+
+
+# --- A room that other nodes share ---------------------------------------------------------------
+
+
+class LateLog(SharedLog):
+    """A shared log in memory, whose entries come back when the test lets them."""
+
+    members = ("Eve",)
+
+    def __init__(self, inner: MemoryLog) -> None:
+        self._inner = inner
+        self._into, self._out_of = trio.open_memory_channel[list[Said]](PLENTY)
+        self.appended: list[Said] = []
+
+    @property
+    def epoch(self) -> str:
+        return self._inner.epoch
+
+    @property
+    def last(self) -> int:
+        return 0
+
+    @property
+    def first(self) -> int:
+        return self._inner.first
+
+    async def append(self, drafts: Sequence[Draft | News]) -> Sequence[Receipt]:
+        receipts = await self._inner.append([each for each in drafts if isinstance(each, Draft)])
+        outcomes = iter(receipts)
+        for each in drafts:
+            if not isinstance(each, Draft):
+                self.appended.append(each)
+            elif isinstance(receipt := next(outcomes), Accepted):
+                self.appended.append(receipt.entry)
+        return receipts
+
+    def come_back(self) -> None:
+        """Let what was appended be heard."""
+        self._into.send_nowait(self.appended)
+        self.appended = []
+
+    async def listen(self) -> Sequence[Said]:
+        return await self._out_of.receive()
+
+    async def claim(self, wanted: str, secret: str, resume: str | None) -> Claim:
+        raise AssertionError("no member comes here")
+
+    async def read(self, after: int, upto: int, limit: int) -> Sequence[Entry]:
+        return await self._inner.read(after, upto, limit)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+async def test_in_a_shared_room_one_is_acknowledged_at_once_and_heard_in_the_log_s_order(
+    autojump_clock: MockClock,
+) -> None:
+    log = LateLog(await MemoryHistory(Config().retention).open_room("lobby"))
+    inbox, roster, ledger = Inbox(max_items=PLENTY, max_bytes=0), Roster(), Ledger()
+    hub = Hub(inbox, roster, log, ledger, Tally())
+    stage = Stage(
+        hub, inbox, roster, ledger, Tally(), MoodyHistory(MemoryHistory(Config().retention))
+    )
+    alice = stage.enter("alice")
+    assert roster.begin(Listener().member) == ["Eve"]  # Who was there before.
+    stage.put(post(alice, "hello", "x"), IsTyping("alice"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hub.listen)
+        await hub.run_once()
+        assert types(alice.heard) == ["ack"]
+        assert log.appended[1] == IsTyping("alice")
+
+        heard = trio.Event()
+
+        async def wait_heard() -> None:
+            await hub.wait_heard()
+            heard.set()
+
+        nursery.start_soon(wait_heard)
+        await wait_all_tasks_blocked()
+        assert not heard.is_set()
+        log.come_back()
+        await heard.wait()
+        assert types(alice.heard) == ["ack", "message"]
+        await hub.wait_heard()  # There is nothing more to wait for.
+        nursery.cancel_scope.cancel()
+    assert ledger.balances
