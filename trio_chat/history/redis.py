@@ -54,6 +54,7 @@ from . import (
     Said,
     SharedLog,
 )
+from .redis_pool import Pool
 from .redis_scripts import APPEND, CLAIM, LOOK, OPEN, RESTORE, SIGN, WITHDRAW
 
 log = logging.getLogger(__name__)
@@ -135,13 +136,14 @@ class RedisHistory:
             raise HistoryUnavailable(f"Redis 7 or newer is needed, or Valkey; this is {version}")
 
     def _connect(self) -> Redis[str]:
-        return Redis.from_url(
+        pool = Pool.from_url(
             self._url,
+            decode_components=True,  # A password may hold anything, written as %40.
             decode_responses=True,
             stream_timeout=CALL_TIMEOUT,
             connect_timeout=CALL_TIMEOUT,
-            retry_policy=NoRetryPolicy(),
         )
+        return Redis(connection_pool=pool, decode_responses=True, retry_policy=NoRetryPolicy())
 
     async def run(self) -> None:
         """See `History.run`: listen to all rooms, give signs of life, look after the rooms."""
