@@ -33,7 +33,7 @@ ENTRY_OVERHEAD: Final = 64
 MOST_ROWS: Final = 256
 
 # What one portion of forgetting deletes, and looks at, at most: some milliseconds of work.
-PORTION_MESSAGES: Final = 1_000
+PORTION_MESSAGES: Final = 500
 PORTION_ROOMS: Final = 50
 SCAN: Final = 20_000
 
