@@ -16,14 +16,19 @@ import trio
 class Cable:
     """Leads to a port of this machine. Open one with `open_cable`."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, port: int) -> None:
         self._target = target
         self._is_cut = False
         self._scopes: set[trio.CancelScope] = set()
         self._questions, self._answers = trio.Event(), trio.Event()
         self._held = trio.Event()
-        self.port = 0
+        self.port = port
         self.mend()
+
+    @property
+    def url(self) -> str:
+        """The address of the first database behind it."""
+        return f"redis://127.0.0.1:{self.port}/0"
 
     def cut(self) -> None:
         """Reset every connection, and refuse new ones, until it is mended."""
@@ -56,13 +61,8 @@ class Cable:
         """Wait until an answer that is blocked has arrived here."""
         await self._held.wait()
 
-    async def serve(self, task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED) -> None:
-        """Listen, until cancelled."""
-        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        self.port = listener.socket.getsockname()[1]
-        await trio.serve_listeners(self._connect, [listener], task_status=task_status)
-
-    async def _connect(self, near: trio.SocketStream) -> None:
+    async def connect(self, near: trio.SocketStream) -> None:
+        """Take a connection to its other end, until one of them closes it."""
         if self._is_cut:
             return
         with trio.CancelScope() as scope:
@@ -99,8 +99,9 @@ class Cable:
 @asynccontextmanager
 async def open_cable(target: int) -> AsyncIterator[Cable]:
     """Lay a cable to a port; it is gone when the block ends."""
-    cable = Cable(target)
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    cable = Cable(target, listener.socket.getsockname()[1])
     async with trio.open_nursery() as nursery:
-        await nursery.start(cable.serve)
+        nursery.start_soon(trio.serve_listeners, cable.connect, [listener])
         yield cable
         nursery.cancel_scope.cancel(reason="the test is over")

@@ -17,7 +17,7 @@ import trio
 from witness import PATIENCE, Heard, Line, Witness, balance, open_line
 
 LONGEST: Final = 120  # seconds that a company may stay
-RATE: Final = 25  # messages a second of each who talks
+RATE: Final = 50  # messages a second of each who talks
 
 
 class Node:
@@ -79,13 +79,10 @@ class Node:
 
 
 @contextmanager
-def running(nodes: Sequence[Node]) -> Iterator[Sequence[Node]]:
-    """See that those who still live end well, and that none outlives the block. Blocks."""
+def running(nodes: Sequence[Node]) -> Iterator[None]:
+    """See that none of them outlives the block. Where it fails, what they have logged is shown."""
     try:
-        yield nodes
-        for node in nodes:
-            if node.lives:
-                node.end()
+        yield
     except BaseException:
         for number, node in enumerate(nodes):
             sys.stderr.write(f"--- node {number} ---\n{node.log[-4000:]}")
@@ -95,36 +92,44 @@ def running(nodes: Sequence[Node]) -> Iterator[Sequence[Node]]:
             node.kill()
 
 
+def end_well(nodes: Sequence[Node]) -> None:
+    """Let those drain that have not been killed. Blocks."""
+    for node in nodes:
+        if node.lives:
+            node.end()
+
+
 @contextmanager
 def serving(directory: Path, history: str, count: int, *options: str) -> Iterator[Sequence[Node]]:
     """Run so many nodes. Blocks."""
-    logs = [directory / f"node-{number}.log" for number in range(count)]
-    with running([Node(history, log, *options) for log in logs]) as nodes:
+    nodes = [Node(history, directory / f"node-{one}.log", *options) for one in range(count)]
+    with running(nodes):
         for node in nodes:
             node.wait_ready()
         yield nodes
+        end_well(nodes)
 
 
 @asynccontextmanager
-async def open_nodes(
-    directory: Path, *histories: str, options: Sequence[str] = ()
-) -> AsyncIterator[Sequence[Node]]:
+async def open_nodes(directory: Path, *histories: str) -> AsyncIterator[Sequence[Node]]:
     """Run a node on each of the histories."""
+    # What blocks is done in threads: a node may have to reach its Redis through a cable of ours.
+    # When the nodes are killed, these threads end as well.
+    in_thread = partial(trio.to_thread.run_sync, abandon_on_cancel=True)
     logs = [directory / f"node-{number}.log" for number in range(len(histories))]
-    started = [Node(history, log, *options) for history, log in zip(histories, logs, strict=True)]
-    with running(started) as nodes:
+    nodes = [Node(history, log) for history, log in zip(histories, logs, strict=True)]
+    with running(nodes):
         for node in nodes:
-            # In a thread: it may want to reach its Redis through a cable of ours. When the node is
-            # killed, the thread ends as well.
-            await trio.to_thread.run_sync(node.wait_ready, abandon_on_cancel=True)
+            await in_thread(node.wait_ready)
         yield nodes
+        await in_thread(end_well, nodes)
 
 
 class Company:
     """Who meets in one room, whichever node they come to."""
 
     def __init__(self, nodes: Sequence[Node], room: str, nursery: trio.Nursery) -> None:
-        self._nodes = nodes
+        self.nodes = nodes
         self._nursery = nursery
         self._enough = trio.Event()
         self.room = room
@@ -132,7 +137,7 @@ class Company:
 
     def arrive(self, node: int, **query: str | int) -> Witness:
         """Send somebody to a node; if that dies, they come back to the next one."""
-        addresses = [each.room(self.room) for each in self._nodes]
+        addresses = [each.room(self.room) for each in self.nodes]
         witness = Witness([*addresses[node:], *addresses[:node]], **query)
         self.witnesses.append(witness)
         self._nursery.start_soon(witness.live)
@@ -146,7 +151,7 @@ class Company:
 
     async def join_everywhere(self, each: int = 2) -> list[Witness]:
         """Send so many to each node, and wait until everybody knows of everybody."""
-        names = [f"{number}-{one}" for number in range(len(self._nodes)) for one in range(each)]
+        names = [f"{number}-{one}" for number in range(len(self.nodes)) for one in range(each)]
         everybody = [self.arrive(int(name.partition("-")[0]), name=name) for name in names]
         for one in everybody:
             await one.until(partial(knows, one, names))
@@ -159,8 +164,8 @@ class Company:
             self._nursery.start_soon(witness.talk, rate, self._enough)
 
     async def go_on(self, *witnesses: Witness, more: int = 10) -> None:
-        """Wait until each of them had so many more of its messages accepted."""
-        goals = {witness: len(witness.acks) + more for witness in witnesses}
+        """Wait until each of them, or of all, had so many more of its messages accepted."""
+        goals = {each: len(each.acks) + more for each in witnesses or self.present}
         for witness, goal in goals.items():
             await witness.until(partial(has_acks, witness, goal))
 
@@ -194,7 +199,7 @@ class Company:
         epoch = await self.settle()
         story = balance(self.witnesses, epoch)
         async with trio.open_nursery() as nursery:
-            for number, node in enumerate(self._nodes):
+            for number, node in enumerate(self.nodes):
                 if node.lives:
                     nursery.start_soon(self._read_again, number, story, epoch)
         return story
@@ -202,7 +207,7 @@ class Company:
     @asynccontextmanager
     async def open_plain(self, node: int) -> AsyncIterator[Line]:
         """Send in somebody who speaks the tutorial's dialect."""
-        async with open_line(self._nodes[node].room(self.room), subprotocols=None) as line:
+        async with open_line(self.nodes[node].room(self.room), subprotocols=None) as line:
             yield line
 
     @asynccontextmanager
@@ -212,7 +217,7 @@ class Company:
 
         async def be_in(room: str) -> None:
             nonlocal opened
-            async with open_line(self._nodes[node].room(room)) as line:
+            async with open_line(self.nodes[node].room(room)) as line:
                 assert (await line.hear())["type"] == "welcome"
                 opened += 1
                 if opened == count:

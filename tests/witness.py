@@ -250,7 +250,7 @@ class Witness:
         return [str(event["name"]) for event in self.news if event["type"] == kind]
 
     async def until(self, so: Callable[[], bool]) -> None:
-        """Wait until something is so; it is looked at whenever something was heard."""
+        """Wait until something is so; it is looked at whenever something was heard or said."""
         with trio.move_on_after(PATIENCE) as patience:
             while not so():
                 await self._changed.wait()
@@ -349,6 +349,7 @@ class Witness:
         id = id or uuid.uuid4().hex
         self.said[id] = text
         self.waiting[id] = None
+        self._change()
         if self._line is not None:
             await self._line.say({"message": text, "id": id})
         return id
