@@ -128,6 +128,15 @@ async def test_everything_is_there_when_it_is_opened_again(path: Path) -> None:
         assert (receipt.entry.seq, receipt.entry.time) == (3, NOW)
 
 
+async def test_a_new_room_takes_nothing_from_those_that_were_there_before(path: Path) -> None:
+    async with running(path) as history:
+        await (await history.open_room("green")).append(drafts("a"))
+    async with running(path) as history:
+        red, green = await history.open_room("red"), await history.open_room("green")
+        await red.append(drafts("b"))
+        assert (await texts(red), await texts(green)) == (["b"], ["a"])
+
+
 async def test_what_has_a_receipt_is_in_the_file_for_everybody_to_see(path: Path) -> None:
     async with running(path) as history:
         log = await history.open_room("lobby")
@@ -223,19 +232,30 @@ async def test_a_cancelled_append_costs_nobody_else_a_receipt(path: Path) -> Non
 
 async def test_a_room_knows_what_its_predecessor_s_last_append_has_stored(path: Path) -> None:
     async with running(path) as history:
-        log = await history.open_room("lobby")
+        log, other = await history.open_room("lobby"), await history.open_room("other")
         await log.append(drafts("a"))
-        with trio.CancelScope() as scope, holding(path):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(log.append, drafts("b"))
+        opened: list[RoomLog] = []
+        scope = trio.CancelScope()
+
+        async def give_up() -> None:
+            with scope:
+                await log.append(drafts("b"))
+            await log.aclose()
+            opened.append(await history.open_room("lobby"))
+
+        async with trio.open_nursery() as nursery:
+            with holding(path):
+                nursery.start_soon(other.append, drafts("this one makes the next two wait"))
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.start_soon(give_up)
                 await trio.testing.wait_all_tasks_blocked()
                 scope.cancel()
-        await log.aclose()
-        successor = await history.open_room("lobby")
+                await trio.testing.wait_all_tasks_blocked()
+        (successor,) = opened
         assert len(await texts(successor)) == successor.last
         await successor.append(drafts("c"))
         await expect_gapless(successor)
-        assert (await texts(successor))[0 :: len(await texts(successor)) - 1] == ["a", "c"]
+        assert (await texts(successor))[-1] == "c"
 
 
 async def test_reading_does_not_wait_for_who_writes(path: Path) -> None:
@@ -307,6 +327,27 @@ async def test_who_waits_when_it_ends_has_an_answer_or_is_told_that_none_will_co
     await history.aclose()
     assert len(outcomes) == 20
     assert look(path, "SELECT count(*) FROM messages") == [outcomes.count("stored")]
+
+
+async def test_who_waits_for_a_turn_that_was_never_begun_is_told_that_none_will_come(
+    path: Path,
+) -> None:
+    history = SqliteHistory(str(path), KEEP_ALL)
+    await history.open()
+
+    async def ask() -> None:
+        with pytest.raises(HistoryUnavailable, match="closed"):
+            await history.open_room("lobby")
+
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as outside, trio.open_nursery() as nursery:
+            with holding(path):
+                nursery.start_soon(history.run)  # The forgetter has the first turn.
+                await trio.testing.wait_all_tasks_blocked()
+                outside.start_soon(ask)
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.cancel_scope.cancel()
+    await history.aclose()
 
 
 # --- Forgetting -----------------------------------------------------------------------------------
@@ -398,8 +439,8 @@ async def test_a_message_grows_too_old_while_nobody_says_anything_anywhere(path:
     async with running(path, Retention(messages=0, bytes=0, age=0.01), time.time) as history:
         log = await history.open_room("lobby")
         await log.append(drafts("a"))
-        while await texts(log):
-            pass  # The forgetter has not looked yet.
+        while log.first == 1:
+            await texts(log)  # The forgetter has not looked yet.
         assert (log.first, log.last) == (2, 1)
         assert count(path) == 0
 
@@ -550,6 +591,29 @@ async def test_a_step_that_fails_half_way_has_changed_nothing(old_file: Path) ->
         assert await texts(await history.open_room("lobby")) == ["old", "new"]
 
 
+# --- Copies ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["backup", "VACUUM INTO"])
+async def test_a_copy_that_is_made_while_it_runs_is_whole(path: Path, way: str) -> None:
+    copy = path.with_name("copy.db")
+    async with running(path) as history:
+        log = await history.open_room("lobby")
+        await log.append([Draft("Ada", "a", "x"), *drafts("b")])
+        with looking_into(path) as db:
+            if way == "backup":
+                with looking_into(copy) as target:
+                    db.backup(target)
+            else:
+                db.execute("VACUUM INTO ?", (str(copy),))
+        await log.append(drafts("said after that"))
+        epoch = log.epoch
+    async with running(copy) as history:
+        log = await history.open_room("lobby")
+        assert (log.epoch, await texts(log)) == (epoch, ["a", "b"])
+        assert await log.append([Draft("Ada", "a", "x")]) == [Duplicate("x", 1)]
+
+
 # --- When it fails --------------------------------------------------------------------------------
 
 
@@ -566,6 +630,26 @@ async def test_what_can_not_be_stored_is_refused_and_the_next_is_stored(
         assert await texts(log) == ["a", "c"]
         await expect_gapless(log)
     assert "UnicodeEncodeError" in caplog.text
+
+
+async def test_everybody_in_a_transaction_that_failed_is_told(path: Path) -> None:
+    async with running(path) as history:
+        logs = [await history.open_room(name) for name in ("green", "red", "blue")]
+
+        async def fail(log: RoomLog, *said: Draft) -> None:
+            with pytest.raises(HistoryUnavailable, match="surrogates"):
+                await log.append(said)
+
+        async with trio.open_nursery() as nursery:
+            with holding(path):
+                nursery.start_soon(logs[0].append, drafts("this one makes the next two wait"))
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.start_soon(fail, logs[1], *drafts("a"))
+                nursery.start_soon(fail, logs[2], UNSTORABLE)
+                await trio.testing.wait_all_tasks_blocked()
+        for log in logs[1:]:
+            await log.append(drafts("b"))
+            assert await texts(log) == ["b"]
 
 
 async def test_while_another_program_holds_the_file_nothing_is_stored_and_then_it_goes_on(

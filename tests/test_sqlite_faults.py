@@ -328,11 +328,12 @@ async def test_a_full_disk_costs_nobody_their_place_and_is_forgotten_when_there_
         async with serving_apart(*keeping(disk / "chat.db")) as apart:
             async with trio.open_nursery() as nursery:
                 ada = await dial(apart, nursery, "lobby", "?name=Ada")
-                bob = await dial(apart, nursery, "lobby", "?name=Bob")
-                for guest in (ada, bob):
-                    guest.resume()
-                    books.note(await guest.hear("welcome"))
+                ada.resume()
+                books.note(await ada.hear("welcome"))
                 assert await say(ada, books, "0") == "ack"
+                bob = await dial(apart, nursery, "lobby", "?name=Bob")
+                bob.resume()
+                await bob.until_heard(*books.said.values())  # Reading needs files of its own.
                 refused, refusals = 1, 0
                 while refusals < 2:  # There is some room left in SQLite's own files.
                     ballast = fill(disk)
@@ -404,6 +405,18 @@ async def test_a_full_disk_at_the_start_is_one_line_and_code_2(tmp_path: Path) -
     with small_disk(tmp_path) as disk:
         fill(disk)
         assert "the disk is full; make space on it" in await refusal(disk / "chat.db")
+
+
+async def test_a_disk_that_is_full_when_it_is_started_again_is_one_line_and_code_2(
+    tmp_path: Path,
+) -> None:
+    with small_disk(tmp_path) as disk:
+        path = disk / "chat.db"
+        async with serving_apart(*keeping(path)) as apart:
+            apart.process.kill()  # What SQLite had still to tidy up is there.
+            await apart.process.wait()
+        fill(disk)
+        assert "the disk is full; make space on it" in await refusal(path)
 
 
 async def test_a_disk_that_can_only_be_read_is_one_line_and_code_2(tmp_path: Path) -> None:

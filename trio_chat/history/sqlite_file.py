@@ -239,12 +239,8 @@ def prepare(db: sqlite3.Connection) -> None:
             db.execute(f"PRAGMA application_id = {APPLICATION}")
             db.execute(f"PRAGMA user_version = {number + 1}")
     with transaction(db):
-        try_writing(db)
-
-
-def try_writing(db: sqlite3.Connection) -> None:
-    """Write something that changes nothing: a disk that is full or read-only objects now."""
-    db.execute(f"PRAGMA user_version = {VERSION}")
+        # It changes nothing, but a disk that is full or read-only objects now.
+        db.execute(f"PRAGMA user_version = {VERSION}")
 
 
 @contextmanager

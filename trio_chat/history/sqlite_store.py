@@ -22,7 +22,7 @@ import orjson
 from ..config import Retention
 from ..protocol import Entry
 from . import Accepted, Conflict, Draft, Duplicate, Receipt
-from .sqlite_file import HistoryFile, told, transaction, try_writing
+from .sqlite_file import HistoryFile, told, transaction
 
 SECOND: Final = 1_000_000  # in the file's unit of time
 
@@ -125,7 +125,6 @@ class Store:
                     self._writer = self._file.open_writer()
                 with transaction(self._writer):
                     if self._failed:
-                        try_writing(self._writer)
                         self._take_back(self._writer)
                     yield self._writer
             except BaseException:
