@@ -387,7 +387,8 @@ def test_hostile_names_and_messages_are_only_text(server: Server, window: Window
         window.enter("lobby", name="Ada")
         say(hostile, *messages)
         window.until_said("nul")
-        assert window.texts("#people-list bdi") == ["Ada", HOSTILE]
+        # The list is drawn a moment later, for all who came by then.
+        window.until(lambda: window.texts("#people-list bdi") == ["Ada", HOSTILE], "both are here")
         shown = window.script(
             "return [...document.querySelectorAll('#chat-log .text')].map((e) => e.textContent)"
         )
