@@ -304,6 +304,11 @@ class MoodyHistory:
         self.before_reading: Mood = calm
         self.before_closing: Mood = calm
         self.held: Counter[str] = Counter()  # logs
+        self.is_available = True
+
+    @property
+    def available(self) -> bool:
+        return self.is_available
 
     async def open(self) -> None:
         await self.inner.open()

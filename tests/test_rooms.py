@@ -10,6 +10,7 @@ from lobby import Guest, calm, failing, in_one_order, open_lobby
 from trio.testing import MockClock
 
 from trio_chat.config import Config
+from trio_chat.room import NO_HISTORY
 
 
 async def test_a_room_is_open_from_its_first_arrival_to_its_last_leave(
@@ -157,3 +158,18 @@ async def test_50_who_each_say_40_things_all_hear_2000_once_and_in_one_order(
             assert said == [f"{guest.name} says {index}" for index in range(40)]
         await lobby.quiet()
         assert lobby.house.ledger.handed == lobby.house.ledger.owed == 100_000
+
+
+async def test_while_the_history_is_gone_nobody_is_let_in_and_who_is_there_stays(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_lobby() as lobby:
+        alice = await lobby.join(name="alice")
+        lobby.history.is_available = False
+        for room in ("lobby", "another"):
+            turned_away = await lobby.arrive(room)
+            assert await turned_away.wait_closed() == NO_HISTORY
+        assert lobby.rooms.counts() == {"lobby": 1}
+        lobby.history.is_available = True
+        await lobby.join(name="bob")
+        await alice.hear("join", name="bob")

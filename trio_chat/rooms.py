@@ -12,7 +12,8 @@ from .config import Config
 from .history import History
 from .ledger import Ledger
 from .metrics import Tally
-from .room import Arrival, Room
+from .protocol import Ended
+from .room import NO_HISTORY, Arrival, Room
 
 
 class Rooms:
@@ -40,8 +41,10 @@ class Rooms:
         """Bring somebody into the room of that name; open it if it isn't.
 
         Raises:
-            Ended: the room is full.
+            Ended: the room is full, or what is said could not be kept.
         """
+        if not self._history.available:
+            raise Ended(NO_HISTORY)
         room = self._rooms.get(name)
         if room is None:
             room = self._rooms[name] = Room(

@@ -49,6 +49,7 @@ class Moved(NamedTuple):
     """A named member is at another node now: its old connection here is over."""
 
     name: str
+    secret: str = ""  # what it had the name by, or a digest of it
 
 
 class Lost(NamedTuple):
@@ -206,6 +207,10 @@ class SharedLog(abc.ABC):
 
 class History(Protocol):
     """All rooms' pasts. `open` it, `run` it beside the rooms, `aclose` it behind them."""
+
+    @property
+    def available(self) -> bool:
+        """Whether it can be had, as far as is known: where it can't, nobody is let in."""
 
     async def open(self) -> None:
         """Make it ready for `open_room`.

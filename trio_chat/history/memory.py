@@ -44,6 +44,11 @@ class MemoryHistory:
         self._closed: dict[str, MemoryLog] = {}  # The longest closed comes first.
         self.size = 0  # bytes that all rooms keep; each log keeps it up to date
 
+    @property
+    def available(self) -> bool:
+        """See `History.available`: memory always is."""
+        return True
+
     async def open(self) -> None:
         """See `History.open`: memory is always there."""
 
