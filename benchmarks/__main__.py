@@ -49,6 +49,7 @@ PARTS: Final[dict[str, Callable[[argparse.Namespace], list[Case]]]] = {
     "neighbour": lambda options: cases.neighbours(options.seconds),
     "resume": lambda options: cases.resumes(max(options.members)),
     "history": lambda options: cases.histories(options.seconds),
+    "cluster": lambda options: cases.clusters(options.seconds),
 }
 
 
@@ -192,6 +193,7 @@ def _progress(text: str) -> None:
 SHOWN: Final = {
     "deliveries_per_s": "{:,.0f} deliveries/s",
     "stored_per_s": "{:,.0f} messages/s",
+    "added_ms": "{:+.2f} ms beside memory",
     "p50_ms": "p50 {:.2f} ms",
     "p99_ms": "p99 {:.2f} ms",
     "round_trip_us": "{:.0f} µs",

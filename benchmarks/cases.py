@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from . import measure, stores, storms
+from . import measure, several, stores, storms
 from .load import Target
 from .measure import Result
-from .servers import SCRATCH, Process
+from .servers import SCRATCH, Process, has_redis
 
 Measure = Callable[[Target, Process | None], Result]
 
@@ -134,6 +134,24 @@ def histories(
     return cases
 
 
+def clusters(
+    seconds: float, nodes: tuple[int, ...] = (2,), members: int = 100, deliveries: int = 5000
+) -> list[Case]:
+    """A room over several nodes and one Redis."""
+    cases = []
+    for count in nodes:
+        full = partial(several.throughput, nodes=count, members=members, seconds=seconds)
+        late = partial(
+            several.delay, nodes=count, members=members, deliveries=deliveries, seconds=seconds
+        )
+        name, share = f"cluster of {count}", f"{count} × {members // count}"
+        cases += [
+            Case(f"{name}, {share}", full, seconds + 5, "trio-chat.v1", only_ours=True),
+            Case(f"{name}, {deliveries:,}/s", late, 2 * seconds + 5, only_ours=True),
+        ]
+    return cases
+
+
 QUICK: Final = (
     fanouts(1.0)
     + latencies(2.0)
@@ -143,6 +161,7 @@ QUICK: Final = (
     + slow_members(1.0)
     + churns(1.0)
     + histories(1.0)
+    + clusters(2.0)
 )
 
 FULL: Final = (
@@ -156,6 +175,7 @@ FULL: Final = (
     + neighbours(5.0)
     + resumes(5000)
     + histories(3.0)
+    + clusters(5.0, (1, 2, 3))
 )
 
 SMOKE: Final = [
@@ -174,4 +194,5 @@ SMOKE: Final = [
     *neighbours(0.2, 5),
     *resumes(5),
     *histories(0.1, 5, 2, ("normal",)),
+    *(clusters(0.2, (2,), 4, 100) if has_redis() else ()),
 ]

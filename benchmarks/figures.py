@@ -99,6 +99,16 @@ BENCHES: Final[dict[str, Bench]] = {
             Figure("of_memory", "× memory", "{:.2f}"),
         ),
     ),
+    "cluster": Bench(
+        "Several nodes, one Redis",
+        "{nodes} nodes, a room of {members}, {what}",
+        (
+            Figure("stored_per_s", "messages/s", "{:,.0f}"),
+            _less("added_ms", "ms more than with memory"),
+            _less("p50_ms", "p50 ms"),
+            P99,
+        ),
+    ),
     "resume": Bench(
         "Everybody comes back at once",
         "{members:,} members, after {after}",

@@ -21,6 +21,8 @@ from .servers import Process, kernel_socket_kib
 
 Figures = dict[str, float | list[list[float]]]
 
+Gather = Callable[[Target], Members]
+
 WARM_UP: Final = 0.4  # seconds
 LOWER_BOUND: Final = 0.9  # of a core: a load that needs more may be the limit itself
 
@@ -69,6 +71,7 @@ def fanout(
     senders: int = 1,
     seconds: float = 3.0,
     silent: int = 0,
+    gather: Gather = Members,
 ) -> Result:
     """One room, so many messages under way, from one sender or taking turns: deliveries a second.
 
@@ -81,7 +84,7 @@ def fanout(
         "fanout",
         {"members": members, "in_flight": in_flight, "senders": senders, "dialect": dialect},
     )
-    room, deaf, message = Members(target), Members(target), _message(target)
+    room, deaf, message = gather(target), Members(target), _message(target)
     try:
         room.join(["bench"] * members)
         room.learn(list(range(members)), message(0))
@@ -139,10 +142,11 @@ def latency(
     members: int = 100,
     deliveries: int = 5000,
     seconds: float = 5.0,
+    gather: Gather = Members,
 ) -> Result:
     """Open loop: so many deliveries a second are due; milliseconds from due to received."""
     result = Result("latency", {"members": members, "deliveries_per_s": deliveries})
-    room, message = Members(target), _message(target)(0)
+    room, message = gather(target), _message(target)(0)
     try:
         room.join(["bench"] * members)
         room.learn(list(range(members)), message)

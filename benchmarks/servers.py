@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -137,3 +138,23 @@ def _wait_until_listening(
                 return
         time.sleep(0.05)
     raise RuntimeError(f"{name} did not listen within {START_TIMEOUT:g} s")
+
+
+def has_redis() -> bool:
+    """Tell whether there is a Redis here that can be run."""
+    return shutil.which("redis-server") is not None
+
+
+@contextmanager
+def running_redis() -> Iterator[str]:
+    """Run a Redis that keeps nothing on the disk; yield the address of its first database.
+
+    Raises:
+        RuntimeError: there is none, or it did not listen in time.
+    """
+    if not has_redis():
+        raise RuntimeError("there is no redis-server here")
+    port = free_port()
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", SCRATCH]
+    with running("Redis", [*command, "--save", "", "--appendonly", "no"], port):
+        yield f"redis://127.0.0.1:{port}/0"

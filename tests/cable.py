@@ -102,6 +102,6 @@ async def open_cable(target: int) -> AsyncIterator[Cable]:
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     cable = Cable(target, listener.socket.getsockname()[1])
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(trio.serve_listeners, cable.connect, [listener])
+        await nursery.start(trio.serve_listeners, cable.connect, [listener])
         yield cable
         nursery.cancel_scope.cancel(reason="the test is over")
