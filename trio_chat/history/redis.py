@@ -31,6 +31,7 @@ import trio
 from coredis import Redis
 from coredis.commands import Script
 from coredis.exceptions import RedisError
+from coredis.response.types import StreamEntry
 from coredis.retry import NoRetryPolicy
 
 from ..config import Retention
@@ -113,8 +114,19 @@ class RedisHistory:
         self._living: set[str] = {self.node}
         self._alarm = trio.Event()  # Set when the rooms have to be looked at now.
         self._openings = 0
+        self._owed: dict[str, RoomKeys] = {}  # by owner: what has to be withdrawn yet
         self._logs: dict[str, RedisLog] = {}  # by the name of the stream
         self._wake_cursor = "0-0"
+
+    @property
+    def age(self) -> float:
+        """How long a message is kept, in seconds; 0: for ever."""
+        return 0 if self.retention.age == math.inf else self.retention.age
+
+    @property
+    def available(self) -> bool:
+        """See `History.available`."""
+        return not self._gone
 
     # --- The history's life ----------------------------------------------------------------------
 
@@ -147,13 +159,16 @@ class RedisHistory:
 
     async def run(self) -> None:
         """See `History.run`: listen to all rooms, give signs of life, look after the rooms."""
-        async with self._connect() as client:
-            self._client = client
-            self._ready.set()
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._listen, client, name="redis: listening")
-                nursery.start_soon(self._live, name="redis: lease")
-                nursery.start_soon(self._look_around, name="redis: looking around")
+        try:
+            async with self._connect() as client:
+                self._client = client
+                self._ready.set()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._listen, client, name="redis: listening")
+                    nursery.start_soon(self._live, name="redis: lease")
+                    nursery.start_soon(self._look_around, name="redis: looking around")
+        finally:
+            self._gone = "this node is ending"
 
     async def aclose(self) -> None:
         """See `History.aclose`. Where Redis is gone, the node's lease runs out by itself."""
@@ -177,10 +192,10 @@ class RedisHistory:
             HistoryUnavailable: it did not in time, and nobody can tell whether it was run.
             NumberingBeganAnew: it answered that.
         """
-        if self._gone and not anew:
-            raise HistoryUnavailable(self._gone)
         deadline, pause = trio.current_time() + self._patience, PAUSE
         while True:
+            if self._gone and not anew:
+                raise HistoryUnavailable(self._gone)
             try:
                 with trio.fail_at(deadline):
                     await self._ready.wait()
@@ -212,21 +227,38 @@ class RedisHistory:
 
     async def open_room(self, name: str) -> RedisLog:
         """See `History.open_room`."""
+        if self._gone:
+            raise HistoryUnavailable(self._gone)
         self._openings += 1
         keys, owner = RoomKeys.of(name), f"{self.node}.{self._openings}"
-        fresh = secrets.token_urlsafe(9)
-        answer = await self.call(OPEN, keys.all, [owner, fresh], anew=False)
-        room_log = RedisLog(self, name, owner, Opened.parse(answer))
-        self._logs[keys.log] = room_log
-        await self.wake()
-        if room_log.members:
-            await self._look_after(room_log)  # The last of its nodes may have died alone.
+        arguments: list[str | float] = [owner, secrets.token_urlsafe(9), self.age]
+        try:
+            answer = await self.call(OPEN, keys.all, arguments, anew=False)
+            room_log = self._logs[keys.log] = RedisLog(self, name, owner, Opened.parse(answer))
+            await self.wake()
+            if room_log.members:
+                await self._look_after(room_log)  # The last of its nodes may have died alone.
+        except BaseException:
+            # Nobody will close it.
+            self.closed(keys, owner)
+            raise
         return room_log
 
-    def closed(self, room_log: RedisLog) -> None:
-        """Listen to this room no more."""
-        if self._logs.get(room_log.keys.log) is room_log:
-            del self._logs[room_log.keys.log]
+    def closed(self, keys: RoomKeys, owner: str) -> None:
+        """Listen to this room no more. What is left of it in Redis has to be withdrawn."""
+        room_log = self._logs.get(keys.log)
+        if room_log is not None and room_log.owner == owner:
+            del self._logs[keys.log]
+        self._owed[owner] = keys
+
+    async def withdraw(self, keys: RoomKeys, owner: str, *, anew: bool) -> None:
+        """Withdraw what is left in Redis of a room that was closed here; for `anew` see `call`.
+
+        Raises:
+            HistoryUnavailable: Redis is gone. It is tried again when it is back.
+        """
+        await self.call(WITHDRAW, [*keys.all, keys.batch(owner)], [owner], anew=anew)
+        self._owed.pop(owner, None)
 
     # --- Listening -------------------------------------------------------------------------------
 
@@ -244,23 +276,34 @@ class RedisHistory:
     async def _listen(self, client: Redis[str]) -> None:
         pause = PAUSE
         while True:
-            streams: dict[str, str] = {self._wake_key: self._wake_cursor}
-            streams.update((key, each.cursor) for key, each in self._logs.items() if each.has_room)
+            rooms = {key: each for key, each in self._logs.items() if each.wants_more()}
+            streams = {self._wake_key: self._wake_cursor}
+            streams.update((key, each.cursor) for key, each in rooms.items())
             try:
                 answer = await client.xread(cast("Any", streams), count=PORTION, block=BLOCK)
             except GONE:
-                # Every room goes on where it was, so there is nothing to make good.
+                # Every room goes on where it was; there is only something to make good where Redis
+                # comes back with less.
                 await trio.sleep(pause)
                 pause = min(2 * pause, MAX_PAUSE)
                 continue
+            if pause > PAUSE:
+                self.look_soon()
             pause = PAUSE
             for key, entries in (answer or {}).items():
                 if key == self._wake_key:
                     self._wake_cursor = str(entries[-1].identifier)
                     await self._forget_wakes(client)
-                elif (room_log := self._logs.get(key)) is not None:
-                    for entry in entries:
-                        room_log.hear(str(entry.identifier), cast("Fields", entry.field_values))
+                else:
+                    # A room that has been opened anew meanwhile is asked for with the next call.
+                    self._pass_on(rooms[key], entries)
+
+    def _pass_on(self, room_log: RedisLog, entries: Sequence[StreamEntry]) -> None:
+        try:
+            for entry in entries:
+                room_log.hear(str(entry.identifier), cast("Fields", entry.field_values))
+        except Exception as exc:  # noqa: BLE001 - what can't be read costs that room alone
+            room_log.end(exc)
 
     async def _forget_wakes(self, client: Redis[str]) -> None:
         with contextlib.suppress(*GONE):
@@ -296,27 +339,36 @@ class RedisHistory:
 
     async def _give_a_sign(self) -> None:
         """Say that this node lives, and note who else does."""
-        begun = trio.current_time()
         arguments: list[str | float] = [self.node, self._lease]
-        living = set(await self.call(SIGN, [NODES, self._wake_key], arguments, anew=True))
-        if begun - self._signed > self._lease:
-            self._alive_since = begun
-        self._signed = begun
+        stood, *nodes = await self.call(SIGN, [NODES, self._wake_key], arguments, anew=True)
+        living, now = set(nodes), trio.current_time()
+        # Where a sign of ours was late, so were those of others, and theirs may have run out.
+        if stood == "0" or now - self._signed > 2 * self._turn:
+            self._alive_since = now
+        self._signed = now
         if self._gone or self._living - living:
-            self._alarm.set()
+            self.look_soon()
         self._living = living
         if self._gone:
             log.warning("the history is back")
             self._gone = ""
+
+    def look_soon(self) -> None:
+        """Let all rooms be looked at now."""
+        self._alarm.set()
 
     async def _look_around(self) -> None:
         while True:
             with trio.move_on_after(self._look_interval):
                 await self._alarm.wait()
             self._alarm = trio.Event()
-            for room_log in list(self._logs.values()):
+            for owner, keys in list(self._owed.items()):
                 with contextlib.suppress(HistoryUnavailable):
-                    await self._look_after(room_log)
+                    await self.withdraw(keys, owner, anew=True)
+            for key, room_log in list(self._logs.items()):
+                if self._logs.get(key) is room_log:  # It may be over by now.
+                    with contextlib.suppress(HistoryUnavailable):
+                        await self._look_after(room_log)
 
     async def _look_after(self, room_log: RedisLog) -> None:
         """See to it that whoever is in a room's list is there.
@@ -357,6 +409,10 @@ class RoomKeys(NamedTuple):
         """Return them in the order that the scripts want."""
         return list(self)
 
+    def batch(self, owner: str) -> str:
+        """Return the key of what that owner has appended last."""
+        return f"{self.log.removesuffix('log')}batch:{owner}"
+
 
 class Opened(NamedTuple):
     """What a room was when it was opened."""
@@ -365,13 +421,14 @@ class Opened(NamedTuple):
     last: int
     first: int
     tail: str
+    time: str
     members: list[str]
 
     @classmethod
     def parse(cls, answer: Sequence[str]) -> Opened:
         """Take the script's answer apart."""
-        epoch, last, first, tail, *members = answer
-        return cls(epoch, int(last), int(first), tail, members)
+        epoch, last, first, tail, time, *members = answer
+        return cls(epoch, int(last), int(first), tail, time, members)
 
 
 class RedisLog(SharedLog):
@@ -379,19 +436,22 @@ class RedisLog(SharedLog):
 
     def __init__(self, history: RedisHistory, name: str, owner: str, opened: Opened) -> None:
         self._history = history
-        self._owner = owner
+        self.owner = owner
         self._epoch = opened.epoch
         self._last = opened.last
         self._first = opened.first
         self._batches = 0
-        self._into_feed, self._feed = trio.open_memory_channel[tuple[Said, ...]](FEED)
+        self._into_feed, self._feed = trio.open_memory_channel[tuple[Said, ...]](FEED + 1)
         self._over: Exception | None = None
         self._claims: dict[str, Claim] = {}  # what members here have, by the name's folded form
-        self._suspects: set[str] = set()  # what Redis has of us, and nobody here claims
+        self._suspects: set[str] = set()  # digests of what Redis has of us, and nobody here claims
         self._claiming = 0
         self.name = name
         self.keys = RoomKeys.of(name)
         self.cursor = opened.tail
+        self._heard_at = opened.time  # the time of what is at the cursor
+        self._torn = False  # What came next does not follow what was heard before.
+        self._left_out = False  # The listener goes on without us until it is woken.
         self.members = opened.members
 
     @property
@@ -420,16 +480,16 @@ class RedisLog(SharedLog):
         arguments: list[str | float] = [
             self._epoch,
             self._last,
-            self._owner,
+            self.owner,
             self._batches,
             keep.messages,
-            0 if keep.age == math.inf else keep.age,
+            self._history.age,
         ]
         for draft in drafts:
             arguments += _write(draft)
             if isinstance(draft, Left):
-                self._claims.pop(fold_name(draft.name), None)
-        keys = [*self.keys.all, f"trio-chat:{{{self.name}}}:batch:{self._owner}"]
+                self._let_go(draft.name, _digest(draft.secret))
+        keys = [*self.keys.all, self.keys.batch(self.owner)]
         time, first, *numbers = await self._history.call(APPEND, keys, arguments, anew=False)
         self._first = max(self._first, int(first))
         return [
@@ -452,7 +512,12 @@ class RedisLog(SharedLog):
     @property
     def has_room(self) -> bool:
         """Whether another portion may be read."""
-        return self._over is None and self._waiting <= FEED - PORTION
+        return self._over is None and not self._torn and self._waiting <= FEED - PORTION
+
+    def wants_more(self) -> bool:
+        """Say whether another portion may be read; where not, `listen` wakes the listener later."""
+        self._left_out = not self.has_room
+        return self.has_room
 
     @property
     def _waiting(self) -> int:
@@ -460,20 +525,35 @@ class RedisLog(SharedLog):
 
     def hear(self, name: str, fields: Fields) -> None:
         """Take the next entry of the stream."""
-        if self._over is not None or _place(name) <= _place(self.cursor):
-            return  # What was asked for before the room was opened anew is of no interest.
-        first, time, before, kept = fields["0"].split(" ")
-        if before != self.cursor:
+        if self._over is not None or self._torn:
+            return
+        first, time, previous, kept = fields["0"].split(" ")
+        before, _, its_time = previous.partition("@")
+        if _place(before) > _place(self.cursor):
             self.end(FellBehind(f"after {self.cursor} comes {name}, and it was after {before}"))
             return
-        self.cursor = name
+        if (before, its_time) != (self.cursor, self._heard_at):
+            # Redis came back with less, and somebody who did not know has spoken. A look tells all.
+            self._torn = True
+            self._history.look_soon()
+            return
+        self.cursor, self._heard_at = name, time
         self._first = max(self._first, int(kept))
-        said = tuple(self._read(int(first), float(time), fields))
-        for each in said:
-            if isinstance(each, Moved):
-                self._claims.pop(fold_name(each.name), None)
         self._last = max(self._last, int(name.partition("-")[0]))
-        self._into_feed.send_nowait(said)
+        said = tuple(self._read(int(first), float(time), fields))
+        match said:
+            case [Moved(who, digest)] if not self._let_go(who, digest):
+                pass  # It is of another node.
+            case _:
+                self._into_feed.send_nowait(said)
+
+    def _let_go(self, name: str, digest: str) -> bool:
+        # Only who has the name by that secret: another may have come back to it.
+        claim = self._claims.get(fold_name(name))
+        if claim is None or claim.secret != digest:
+            return False
+        del self._claims[fold_name(name)]
+        return True
 
     def _read(self, seq: int, time: float, fields: Fields) -> Iterator[Said]:
         for index in range(1, len(fields)):
@@ -490,9 +570,9 @@ class RedisLog(SharedLog):
                 case "t":
                     yield IsTyping(rest)
                 case "r":
-                    owner, _, name = rest.partition(" ")
-                    if owner != self._owner:
-                        yield Moved(name)
+                    owner, digest, name = rest.split(" ", 2)
+                    if owner != self.owner:
+                        yield Moved(name, digest)
 
     def end(self, why: Exception) -> None:
         """Let nothing more come: `listen` raises `why` behind what waits."""
@@ -502,15 +582,20 @@ class RedisLog(SharedLog):
 
     async def listen(self) -> Sequence[Said]:
         """See `SharedLog.listen`."""
-        was_full = not self.has_room
+        if self._left_out and self.has_room:
+            self._left_out = False
+            await self._history.wake()
         try:
             said = await self._feed.receive()
         except trio.EndOfChannel:
             assert self._over is not None
             raise self._over from None
-        if was_full and self.has_room:
-            await self._history.wake()
-        return said
+        match said:
+            # Who had the name has it again, or a newer connection of the same member.
+            case [Moved(name) | Lost(name)] if fold_name(name) in self._claims:
+                return ()
+            case _:
+                return said
 
     # --- Names -----------------------------------------------------------------------------------
 
@@ -531,7 +616,7 @@ class RedisLog(SharedLog):
     async def _claim(self, wanted: str, digest: str, resumed: str) -> Claim:
         taken: set[str] = set()
         while True:
-            arguments = [self._epoch, self._owner, digest, resumed]
+            arguments = [self._epoch, self.owner, digest, resumed]
             for name in _candidates(wanted, taken):
                 arguments += [name, fold_name(name)]
             try:
@@ -551,17 +636,27 @@ class RedisLog(SharedLog):
             HistoryUnavailable: Redis is gone.
             NumberingBeganAnew: it has lost what it had.
         """
-        arguments: list[str | float] = [self._last, self._epoch]
-        _, first, *rows = await self._history.call(LOOK, self.keys.all, arguments, anew=True)
+        cursor = self.cursor
+        arguments: list[str | float] = [
+            self._last,
+            self._epoch,
+            cursor,
+            self._heard_at,
+            self._history.age,
+        ]
+        tail, first, *rows = await self._history.call(LOOK, self.keys.all, arguments, anew=True)
         self._first = max(self._first, int(first))
-        owners, ours = set(), {}
-        for owner, digest, folded, _ in zip(*[iter(rows)] * 4, strict=True):
+        if self._torn or _place(tail) < _place(cursor):
+            self.end(FellBehind("what was heard last is not there any more"))
+        owners, ours = set(), set()
+        for owner, digest, _, _ in zip(*[iter(rows)] * 4, strict=True):
             owners.add(owner)
-            if owner == self._owner:
-                ours[folded] = digest
-        await self._withdraw_ghosts({name for name in ours if name not in self._claims})
-        missing = {name: claim for name, claim in self._claims.items() if name not in ours}
-        if missing and not self._claiming:
+            if owner == self.owner:
+                ours.add(digest)
+        await self._withdraw_ghosts(ours - {claim.secret for claim in self._claims.values()})
+        missing = {name: claim for name, claim in self._claims.items() if claim.secret not in ours}
+        # Who has moved to another node is missing as well, until we have heard of it.
+        if missing and not self._claiming and _place(self.cursor) >= _place(tail):
             await self._restore(missing)
         return owners
 
@@ -569,15 +664,18 @@ class RedisLog(SharedLog):
         ghosts = self._suspects & unclaimed
         self._suspects = unclaimed - ghosts if not self._claiming else set()
         if ghosts:
-            await self._history.call(WITHDRAW, self.keys.all, [self._owner, *ghosts], anew=True)
+            await self._history.call(WITHDRAW, self.keys.all, [self.owner, *ghosts], anew=True)
 
     async def _restore(self, missing: Mapping[str, Claim]) -> None:
-        arguments = [self._epoch, self._owner]
+        arguments = [self._epoch, self.owner]
         for folded, claim in missing.items():
             arguments += [claim.secret, folded, claim.name]
         lost = await self._history.call(RESTORE, self.keys.all, arguments, anew=True)
+        if self._over is not None:
+            self._history.closed(self.keys, self.owner)  # It may have come after the last word.
         for name in lost:
-            if self.has_room and self._claims.pop(fold_name(name), None) is not None:
+            # Where there is no room for the bad news, the next look brings them.
+            if self.has_room and self._let_go(name, missing[fold_name(name)].secret):
                 self._into_feed.send_nowait((Lost(name),))
 
     # --- Reading, and the end --------------------------------------------------------------------
@@ -599,11 +697,12 @@ class RedisLog(SharedLog):
 
     async def aclose(self) -> None:
         """See `SharedLog.aclose`."""
-        self._history.closed(self)
+        self._claims.clear()
+        self._history.closed(self.keys, self.owner)
         self.end(NumberingBeganAnew())
-        # Where Redis is gone, the lease runs out, or a later look finds what is left.
-        with contextlib.suppress(HistoryUnavailable, NumberingBeganAnew):
-            await self._history.call(WITHDRAW, self.keys.all, [self._owner], anew=False)
+        # Where Redis is gone, or this is cancelled, it is done later.
+        with contextlib.suppress(HistoryUnavailable):
+            await self._history.withdraw(self.keys, self.owner, anew=False)
 
 
 class NameTaken(Exception):

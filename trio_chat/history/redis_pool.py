@@ -11,7 +11,7 @@ from typing import Any
 
 import trio
 from coredis.connection import BaseConnection
-from coredis.exceptions import RedisError
+from coredis.exceptions import ConnectionError, RedisError
 from coredis.pool import ConnectionPool
 
 
@@ -31,6 +31,10 @@ class Pool(ConnectionPool[Any]):
 
         If cancelled, nothing is left of it.
         """
+        try:
+            nursery = self.task_group
+        except RuntimeError as closed:
+            raise ConnectionError("the connections are closed") from closed
         # One by one: so all who come while one is made can share it.
         async with self._dialling:
             while self._idle:
@@ -40,7 +44,7 @@ class Pool(ConnectionPool[Any]):
                 connection.invalidate()
             assert self.location is not None
             made: BaseConnection = self.connection_class(self.location, **self.connection_kwargs)
-            failure: RedisError | None = await self.task_group.start(_hold, made)
+            failure: RedisError | None = await nursery.start(_hold, made)
             if failure is not None:
                 raise failure
             return made

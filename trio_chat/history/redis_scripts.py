@@ -12,11 +12,12 @@ A room's keys share the tag `{ROOM}`, so that a Redis Cluster keeps them togethe
 An entry of the log is called LAST-0 where it holds messages, LAST being the number of its last one,
 and LAST-1, LAST-2, … where it holds only news. So a number is a place in the stream. Its field 0 is
 the header, "FIRST TIME PREVIOUS KEPT": the number of its first message, seconds since the Unix
-epoch, the entry before it, the oldest number that is kept. The fields 1, 2, … are what was said:
+epoch, the entry before it as NAME@TIME, the oldest number that is kept. The fields 1, 2, … are what
+was said:
 
-    m[name, message, id]     a message, in JSON      r OWNER NAME    moved to another connection
-    j NAME                   joined                  t NAME          is typing
-    l NAME                   left
+    m[name, message, id]     a message, in JSON      rOWNER DIGEST NAME    who had that secret has
+    jNAME                    joined                                        moved to that owner
+    lNAME                    left                    tNAME                 is typing
 
 An owner is one opening of the room by one node, NODE.COUNT: what an earlier opening leaves behind
 can't be taken for a later one's.
@@ -46,9 +47,10 @@ end
 
 -- Put an entry into the log: what was said, and how many messages are among it.
 local function say(said, messages, now)
-  local state = redis.call('HMGET', meta, 'last', 'tail', 'first')
+  local state = redis.call('HMGET', meta, 'last', 'tail', 'time', 'first')
   local last = tonumber(state[1]) + messages
-  local header = string.format('%d %s %s %s', last - messages + 1, now, state[2], state[3])
+  local header = string.format('%d %s %s@%s %s', last - messages + 1, now, state[2],
+                               state[3], state[4])
   local entry = {'0', header}
   for i, item in ipairs(said) do
     entry[#entry + 1] = tostring(i)
@@ -77,6 +79,29 @@ local function trim(first)
   redis.call('ZREMRANGEBYSCORE', order, '-inf', '(' .. first)
 end
 
+-- Forget a little of what is older than `age` seconds, and of `last` messages all but the newest
+-- `keep`; return the oldest number that is kept.
+local function forget(last, keep, age, entries)
+  local first = tonumber(redis.call('HGET', meta, 'first'))
+  local oldest, start, limit = first, '-', tonumber(time()) - age
+  if keep > 0 then oldest = math.max(oldest, last - keep + 1) end
+  for _ = 1, age > 0 and entries or 0 do
+    local entry = redis.call('XRANGE', log, start, '+', 'COUNT', 1)[1]
+    if not entry or tonumber(string.match(entry[2][2], '^%S+ (%S+)')) >= limit then break end
+    oldest = math.max(oldest, tonumber(string.match(entry[1], '^(%d+)')) + 1)
+    start = '(' .. entry[1]
+  end
+  if oldest > first then trim(oldest) end
+  return oldest
+end
+
+-- Put news into the log; Lua passes no more than some thousand arguments on at once.
+local function tell(news)
+  for i = 1, #news, 1000 do
+    say({unpack(news, i, math.min(i + 999, #news))}, 0, time())
+  end
+end
+
 -- Redis has come back with less than it had: numbers that were seen would be given again.
 local function begin_anew()
   redis.call('HSET', meta, 'epoch', redis.sha1hex(time() .. log))
@@ -99,17 +124,20 @@ local function remove(folded, digest)
 end
 """.replace("NEWS_KEPT", str(NEWS_KEPT))
 
-# owner, a new epoch → epoch, last, first, tail, then the names that are in the room
+# owner, a new epoch, seconds to keep → epoch, last, first, tail, its time, then the names that are
+# in the room
 OPEN: Final = (
     _PRELUDE
     + """
-local owner, fresh = ARGV[1], ARGV[2]
+local owner, fresh, age = ARGV[1], ARGV[2], tonumber(ARGV[3])
 redis.call('HSETNX', meta, 'epoch', fresh)
 redis.call('HSETNX', meta, 'last', 0)
 redis.call('HSETNX', meta, 'first', 1)
 redis.call('HSETNX', meta, 'tail', '0-0')
+redis.call('HSETNX', meta, 'time', '0')
 redis.call('HSET', meta, 'o:' .. owner, 1)
-local reply = redis.call('HMGET', meta, 'epoch', 'last', 'first', 'tail')
+forget(tonumber(redis.call('HGET', meta, 'last')), 0, age, 1000)
+local reply = redis.call('HMGET', meta, 'epoch', 'last', 'first', 'tail', 'time')
 table.insert(reply, 1, 'OK')
 local held = redis.call('HGETALL', members)
 for i = 1, #held, 2 do
@@ -171,22 +199,11 @@ for i = 7, #ARGV, 3 do
   end
 end
 
-local first = tonumber(redis.call('HGET', meta, 'first'))
-if #said > 0 then last = say(said, messages, now) end
-local oldest = first
-if keep > 0 then oldest = math.max(oldest, last - keep + 1) end
-if age > 0 then
-  -- A few at a time: whatever a room says lets some of it go.
-  for _, entry in ipairs(redis.call('XRANGE', log, '-', '+', 'COUNT', 20)) do
-    local at = string.match(entry[2][2], '^%S+ (%S+)')
-    if tonumber(at) >= tonumber(now) - age then break end
-    oldest = math.max(oldest, tonumber(string.match(entry[1], '^(%d+)')) + 1)
-  end
-  oldest = math.min(oldest, last + 1)
-end
-if oldest > first then trim(oldest) end
+-- Before it is said: so whoever hears it knows what is gone.
+local first = forget(last + messages, keep, age, 20)
+if #said > 0 then say(said, messages, now) end
 
-local answer = {'OK', now, tostring(math.max(first, oldest)), unpack(numbers)}
+local answer = {'OK', now, tostring(first), unpack(numbers)}
 redis.call('HSET', batch, 'number', number, 'answer', cjson.encode(answer))
 redis.call('EXPIRE', batch, 3600)
 return answer
@@ -211,7 +228,7 @@ if folded then
   local _, _, name = look_up(folded)
   remove(folded, resumed)
   put(folded, owner, digest, name)
-  say({'r' .. owner .. ' ' .. name}, 0, time())
+  say({'r' .. owner .. ' ' .. resumed .. ' ' .. name}, 0, time())
   return {'OK', name, '1'}
 end
 for i = 5, #ARGV, 2 do
@@ -229,15 +246,24 @@ return reply
 """
 )
 
-# the last number that the caller has seen, epoch → last, first, then owner, digest,
-# folded name and name of each member
+# the last number that the caller has seen, epoch, the entry that it has heard last and the time of
+# that, seconds to keep → tail, first, then owner, digest, folded name and name of each member
 LOOK: Final = (
     _PRELUDE
     + """
-local state = redis.call('HMGET', meta, 'epoch', 'last', 'first')
+local cursor, heard_at = ARGV[3], ARGV[4]
+local state = redis.call('HMGET', meta, 'epoch', 'last', 'tail')
 if state[1] ~= ARGV[2] then return {'EPOCH'} end
 if tonumber(state[2]) < tonumber(ARGV[1]) then return begin_anew() end
-local reply = {'OK', state[2], state[3]}
+-- Or something else was said in its place meanwhile, by somebody who did not know.
+local heard = redis.call('XRANGE', log, cursor, cursor)[1]
+if heard and string.match(heard[2][2], '^%S+ (%S+)') ~= heard_at then return begin_anew() end
+local first = forget(tonumber(state[2]), 0, tonumber(ARGV[5]), 1000)
+local number = tonumber(string.match(cursor, '^%d+'))
+if number >= first and not redis.call('XRANGE', log, number .. '-0', number .. '-0')[1] then
+  return begin_anew()
+end
+local reply = {'OK', state[3], tostring(first)}
 local held = redis.call('HGETALL', members)
 for i = 1, #held, 2 do
   if string.sub(held[i], 1, 2) == 'n:' then
@@ -269,13 +295,13 @@ for i = 3, #ARGV, 3 do
     lost[#lost + 1] = name
   end
 end
-if #said > 0 then say(said, 0, time()) end
+tell(said)
 return lost
 """
 )
 
-# owner, then the folded names to withdraw, or none for all of them; where `owner` ends in a dot, it
-# stands for all of a node's → OK
+# owner, then the digests of the secrets of those to withdraw, or none for all of them; where the
+# owner ends in a dot, it stands for all of a node's → OK
 WITHDRAW: Final = (
     _PRELUDE
     + """
@@ -291,7 +317,7 @@ for i = 1, #held, 2 do
   if string.sub(held[i], 1, 2) == 'n:' then
     local folded = string.sub(held[i], 3)
     local holder, digest, name = string.match(held[i + 1], '^(%S+) (%S+) (.*)$')
-    if owned(holder) and (whole or wanted[folded]) then
+    if owned(holder) and (whole or wanted[digest]) then
       remove(folded, digest)
       said[#said + 1] = 'l' .. name
     else
@@ -300,8 +326,10 @@ for i = 1, #held, 2 do
   end
 end
 if redis.call('HEXISTS', meta, 'epoch') == 0 then return {'OK'} end
-if #said > 0 then say(said, 0, time()) end
+tell(said)
 if whole then
+  -- For as long as one may still be on its way a second time.
+  if KEYS[6] then redis.call('EXPIRE', KEYS[6], 60) end
   local open = 0
   for _, field in ipairs(redis.call('HKEYS', meta)) do
     if string.sub(field, 1, 2) == 'o:' then
@@ -322,15 +350,17 @@ return {'OK'}
 )
 
 # KEYS are the nodes' sorted set, by the time in seconds at which a lease ends, and the caller's
-# wake stream; a node, its lease in seconds → the nodes that live
+# wake stream; a node, its lease in seconds → 1 where its lease stood until now, the nodes that live
 SIGN: Final = """
 local nodes, wake = KEYS[1], KEYS[2]
 local time = redis.call('TIME')
 local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local lease = redis.call('ZSCORE', nodes, ARGV[1])
 redis.call('ZADD', nodes, now + tonumber(ARGV[2]), ARGV[1])
 redis.call('ZREMRANGEBYSCORE', nodes, '-inf', '(' .. now)
 redis.call('EXPIRE', wake, 60)
 local reply = redis.call('ZRANGEBYSCORE', nodes, now, '+inf')
+table.insert(reply, 1, lease and tonumber(lease) >= now and '1' or '0')
 table.insert(reply, 1, 'OK')
 return reply
 """
