@@ -19,7 +19,7 @@ space := $(empty) $(empty)
 comma := ,
 CORE_FILES := $(subst $(space),$(comma),$(CORE:%=trio_chat/%.py))
 
-.PHONY: help run test test-all check format bench fuzz soak conformance pin clean
+.PHONY: help run cluster test test-all check format bench fuzz soak conformance pin clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' \
@@ -27,6 +27,9 @@ help:  ## what can be made
 
 run: $(VENV)/.package  ## install and serve; options as in make run ARGS="--port 0"
 	@exec $(BIN)/trio-chat serve $(ARGS)
+
+cluster: $(VENV)/.package  ## Redis, three nodes and a balancer, to try; ARGS="--nodes 5 --port 8000"
+	@exec $(BIN)/python examples/cluster.py $(ARGS)
 
 test: check  ## install what the tests need, run every check and all tests but the slow ones
 	@MARKS="not slow" $(MAKE) --no-print-directory pytest
