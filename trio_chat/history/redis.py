@@ -683,12 +683,14 @@ class RedisLog(SharedLog):
     async def read(self, after: int, upto: int, limit: int) -> Sequence[Entry]:
         """See `RoomLog.read`."""
         entries: list[Entry] = []
-        start, page_size = f"{after + 1}-0", limit
-        while len(entries) < limit and page_size == limit:
-            page = await self._history.read(self.keys.log, start, f"{upto}-0", limit)
+        start, page_size, first = f"{after + 1}-0", limit, 0
+        # Up to the flush that begins behind `upto`: it may lie in the middle of one.
+        while len(entries) < limit and page_size == limit and first <= upto:
+            page = await self._history.read(self.keys.log, start, "+", limit)
             for name, fields in page:
-                first, time, _, _ = fields["0"].split(" ")
-                for said in self._read(int(first), float(time), fields):
+                number, time, _, _ = fields["0"].split(" ")
+                first = int(number)
+                for said in self._read(first, float(time), fields):
                     if isinstance(said, Entry) and max(after, self._first - 1) < said.seq <= upto:
                         entries.append(said)
                 start = f"({name}"
