@@ -1,6 +1,7 @@
 """What every history promises, whatever it is kept in: one suite over all of them.
 
-A kind of history gets its tests by adding its shelf to `SHELVES`.
+A kind of history gets its tests by adding its shelf to `SHELVES`. What needs a clock that can be
+turned, or a history that counts bytes, asks for a `local_shelf`; Redis has neither.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, Protocol
@@ -17,24 +19,32 @@ import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from redis_server import RedisServer
 
 from trio_chat.config import Retention
 from trio_chat.history import Accepted, Conflict, Draft, Duplicate, History, Receipt, RoomLog
 from trio_chat.history.memory import MemoryHistory
+from trio_chat.history.redis import RedisHistory
 from trio_chat.history.sqlite import SqliteHistory
 from trio_chat.protocol import MAX_EPOCH, Entry
+
+pytest_plugins = ["redis_fixtures"]
 
 KEEP_ALL: Final = Retention(messages=0, bytes=0, age=math.inf)
 ALL: Final = 10**6
 
 
 class Shelf(Protocol):
-    """Where a test gets histories of one kind from, and where it turns their clock."""
-
-    now: float
+    """Where a test gets histories of one kind from."""
 
     async def open(self, retention: Retention = KEEP_ALL) -> History:
-        """Return a history that runs and in which nothing was said yet, by the clock of `now`."""
+        """Return a history that runs and in which nothing was said yet."""
+
+
+class LocalShelf(Shelf, Protocol):
+    """Where it turns their clock as well."""
+
+    now: float  # what the clock shows
 
     async def pass_time(self, seconds: float) -> None:
         """Let it be later, and the histories notice."""
@@ -80,13 +90,27 @@ class SqliteShelf:
             await history.aclose()
 
 
+class RedisShelf:
+    """Histories in databases of their own, of one real Redis."""
+
+    def __init__(self, nursery: trio.Nursery, server: RedisServer) -> None:
+        self._nursery = nursery
+        self._server = server
+
+    async def open(self, retention: Retention = KEEP_ALL) -> History:
+        history = RedisHistory(self._server.new_url(), retention, patience=5)
+        await history.open()
+        self._nursery.start_soon(history.run)
+        return history
+
+
 @asynccontextmanager
-async def memory_shelf() -> AsyncIterator[Shelf]:
+async def memory_shelf() -> AsyncIterator[LocalShelf]:
     yield MemoryShelf()
 
 
 @asynccontextmanager
-async def sqlite_shelf() -> AsyncIterator[Shelf]:
+async def sqlite_shelf() -> AsyncIterator[LocalShelf]:
     with TemporaryDirectory() as directory:
         async with trio.open_nursery() as nursery:
             shelf = SqliteShelf(nursery, Path(directory))
@@ -95,16 +119,41 @@ async def sqlite_shelf() -> AsyncIterator[Shelf]:
         await shelf.aclose()
 
 
-SHELVES: Final[dict[str, Callable[[], AbstractAsyncContextManager[Shelf]]]] = {
+@asynccontextmanager
+async def redis_shelf(server: RedisServer) -> AsyncIterator[Shelf]:
+    async with trio.open_nursery() as nursery:
+        yield RedisShelf(nursery, server)
+        nursery.cancel_scope.cancel(reason="the test is over")
+
+
+LOCAL_SHELVES: Final[dict[str, Callable[[], AbstractAsyncContextManager[LocalShelf]]]] = {
     "memory": memory_shelf,
     "sqlite": sqlite_shelf,
 }
+SHELVES: Final = [*LOCAL_SHELVES, pytest.param("redis", marks=pytest.mark.redis)]
 
 
 @pytest.fixture(params=SHELVES)
-async def shelf(request: pytest.FixtureRequest) -> AsyncIterator[Shelf]:
+def new_shelf(
+    request: pytest.FixtureRequest,
+) -> Callable[[], AbstractAsyncContextManager[Shelf]]:
+    if request.param == "redis":
+        return partial(redis_shelf, request.getfixturevalue("shared_redis"))
+    return LOCAL_SHELVES[request.param]
+
+
+@pytest.fixture
+async def shelf(
+    new_shelf: Callable[[], AbstractAsyncContextManager[Shelf]],
+) -> AsyncIterator[Shelf]:
+    async with new_shelf() as shelf:
+        yield shelf
+
+
+@pytest.fixture(params=LOCAL_SHELVES)
+async def local_shelf(request: pytest.FixtureRequest) -> AsyncIterator[LocalShelf]:
     kind: str = request.param
-    async with SHELVES[kind]() as shelf:
+    async with LOCAL_SHELVES[kind]() as shelf:
         yield shelf
 
 
@@ -131,6 +180,11 @@ def accepted(receipts: Sequence[Receipt]) -> list[Entry]:
 
 async def kept(log: RoomLog) -> list[Entry]:
     return list(await log.read(0, log.last, ALL))
+
+
+def timeless(entries: Sequence[Entry]) -> list[Entry]:
+    """Entries without their times, which a test may not know."""
+    return [entry._replace(time=0) for entry in entries]
 
 
 async def kept_texts(log: RoomLog) -> list[str]:
@@ -167,9 +221,9 @@ async def test_numbers_count_from_one_without_gaps_over_all_batches(shelf: Shelf
 async def test_an_entry_carries_everything_that_its_draft_had(shelf: Shelf) -> None:
     log = await open_log(shelf)
     await log.append([Draft("Ada", "hello", "x"), Draft(None, "plain", None)])
-    assert await kept(log) == [
-        Entry(1, shelf.now, "Ada", "hello", "x"),
-        Entry(2, shelf.now, None, "plain", None),
+    assert timeless(await kept(log)) == [
+        Entry(1, 0, "Ada", "hello", "x"),
+        Entry(2, 0, None, "plain", None),
     ]
 
 
@@ -240,24 +294,26 @@ async def test_a_room_may_open_while_the_one_that_failed_still_holds_its_log(she
 # --- Time ----------------------------------------------------------------------------------------
 
 
-async def test_time_is_the_clock_s(shelf: Shelf) -> None:
-    log = await open_log(shelf)
+async def test_time_is_the_clock_s(local_shelf: LocalShelf) -> None:
+    log = await open_log(local_shelf)
     await log.append(drafts("a"))
-    await shelf.pass_time(1.5)
+    await local_shelf.pass_time(1.5)
     await log.append(drafts("b"))
-    assert [entry.time for entry in await kept(log)] == [shelf.now - 1.5, shelf.now]
+    assert [entry.time for entry in await kept(log)] == [local_shelf.now - 1.5, local_shelf.now]
 
 
-async def test_time_never_falls_within_a_room_when_the_clock_is_set_back(shelf: Shelf) -> None:
-    history = await shelf.open()
+async def test_time_never_falls_within_a_room_when_the_clock_is_set_back(
+    local_shelf: LocalShelf,
+) -> None:
+    history = await local_shelf.open()
     log = await history.open_room("lobby")
     await log.append(drafts("a"))
-    shelf.now -= 3600
+    local_shelf.now -= 3600
     await log.append(drafts("b"))
     await log.aclose()
     log = await history.open_room("lobby")
     await log.append(drafts("c"))
-    assert [entry.time for entry in await kept(log)] == [shelf.now + 3600] * 3
+    assert [entry.time for entry in await kept(log)] == [local_shelf.now + 3600] * 3
 
 
 # --- Ids -----------------------------------------------------------------------------------------
@@ -312,10 +368,10 @@ async def test_an_id_is_free_again_when_its_message_was_forgotten(shelf: Shelf) 
     assert list(await log.append([draft("new", id="x")])) == [Duplicate("x", 4)]
 
 
-async def test_an_id_is_free_again_when_its_message_is_too_old(shelf: Shelf) -> None:
-    log = await open_log(shelf, Retention(messages=0, bytes=0, age=60))
+async def test_an_id_is_free_again_when_its_message_is_too_old(local_shelf: LocalShelf) -> None:
+    log = await open_log(local_shelf, Retention(messages=0, bytes=0, age=60))
     await log.append([draft("a", id="x")])
-    await shelf.pass_time(61)
+    await local_shelf.pass_time(61)
     assert accepted(await log.append([draft("new", id="x")]))[0].seq == 2
 
 
@@ -385,8 +441,8 @@ async def test_a_batch_larger_than_what_is_kept_is_accepted_all_the_same(shelf: 
     assert await kept_texts(log) == ["h", "i", "j"]
 
 
-async def test_a_room_keeps_what_fits_into_its_bytes(shelf: Shelf) -> None:
-    log = await open_log(shelf, Retention(messages=0, bytes=100_000, age=math.inf))
+async def test_a_room_keeps_what_fits_into_its_bytes(local_shelf: LocalShelf) -> None:
+    log = await open_log(local_shelf, Retention(messages=0, bytes=100_000, age=math.inf))
     for number in range(50):
         await log.append(drafts(f"{number}:".ljust(10_000)))
     numbers = [int(text.partition(":")[0]) for text in await kept_texts(log)]
@@ -394,15 +450,17 @@ async def test_a_room_keeps_what_fits_into_its_bytes(shelf: Shelf) -> None:
     assert numbers == list(range(50 - len(numbers), 50))
 
 
-async def test_bytes_are_counted_and_not_characters(shelf: Shelf) -> None:
-    log = await open_log(shelf, Retention(messages=0, bytes=100_000, age=math.inf))
+async def test_bytes_are_counted_and_not_characters(local_shelf: LocalShelf) -> None:
+    log = await open_log(local_shelf, Retention(messages=0, bytes=100_000, age=math.inf))
     for _ in range(20):
         await log.append(drafts("😀" * 10_000))
     assert 1 <= len(await kept(log)) <= 2
 
 
-async def test_a_message_too_large_to_be_kept_is_accepted_and_numbered(shelf: Shelf) -> None:
-    log = await open_log(shelf, Retention(messages=0, bytes=10_000, age=math.inf))
+async def test_a_message_too_large_to_be_kept_is_accepted_and_numbered(
+    local_shelf: LocalShelf,
+) -> None:
+    log = await open_log(local_shelf, Retention(messages=0, bytes=10_000, age=math.inf))
     accepted(await log.append(drafts("a", "x" * 20_000)))
     assert await kept(log) == []
     assert (log.first, log.last) == (3, 2)
@@ -410,41 +468,41 @@ async def test_a_message_too_large_to_be_kept_is_accepted_and_numbered(shelf: Sh
     assert await kept_texts(log) == ["b"]
 
 
-async def test_a_room_keeps_what_is_not_too_old(shelf: Shelf) -> None:
-    log = await open_log(shelf, Retention(messages=0, bytes=0, age=60))
+async def test_a_room_keeps_what_is_not_too_old(local_shelf: LocalShelf) -> None:
+    log = await open_log(local_shelf, Retention(messages=0, bytes=0, age=60))
     for text in "abc":
         await log.append(drafts(text))
-        await shelf.pass_time(30)
+        await local_shelf.pass_time(30)
     assert await kept_texts(log) == ["b", "c"]
     await log.append(drafts("d"))
     assert await kept_texts(log) == ["b", "c", "d"]
 
 
-async def test_a_message_grows_old_while_nobody_speaks(shelf: Shelf) -> None:
-    log = await open_log(shelf, Retention(messages=0, bytes=0, age=60))
+async def test_a_message_grows_old_while_nobody_speaks(local_shelf: LocalShelf) -> None:
+    log = await open_log(local_shelf, Retention(messages=0, bytes=0, age=60))
     await log.append(drafts("a"))
-    await shelf.pass_time(60)
+    await local_shelf.pass_time(60)
     assert log.first == 1
-    await shelf.pass_time(1)
+    await local_shelf.pass_time(1)
     assert (log.first, log.last) == (2, 1)
     assert await kept(log) == []
 
 
-async def test_what_first_names_can_be_read_at_that_moment(shelf: Shelf) -> None:
-    log = await open_log(shelf, Retention(messages=3, bytes=0, age=60))
+async def test_what_first_names_can_be_read_at_that_moment(local_shelf: LocalShelf) -> None:
+    log = await open_log(local_shelf, Retention(messages=3, bytes=0, age=60))
     for _ in range(8):
         await log.append(drafts("a", "b"))
-        await shelf.pass_time(25)
+        await local_shelf.pass_time(25)
         first = log.first
         assert [entry.seq for entry in await kept(log)] == list(range(first, log.last + 1))
 
 
 async def test_an_age_of_zero_is_no_limit_and_neither_are_zero_messages_or_bytes(
-    shelf: Shelf,
+    local_shelf: LocalShelf,
 ) -> None:
-    log = await open_log(shelf, Retention(messages=0, bytes=0, age=0))
+    log = await open_log(local_shelf, Retention(messages=0, bytes=0, age=0))
     await log.append(drafts(*["x" * 1000] * 2000))
-    await shelf.pass_time(1e9)
+    await local_shelf.pass_time(1e9)
     await log.append(drafts("last"))
     assert len(await kept(log)) == 2001
 
@@ -459,16 +517,24 @@ class Model:
     entries: list[Entry] = field(default_factory=list)
     last: int = 0
 
-    def append(self, draft: Draft, now: float, keep: int) -> Receipt:
+    def append(self, draft: Draft) -> Receipt:
         remembered = {entry.id: entry for entry in self.entries if entry.id is not None}
         earlier = remembered.get(draft.id or "")
         if earlier is not None and earlier.id is not None:
             kind = Duplicate if earlier.message == draft.message else Conflict
             return kind(earlier.id, earlier.seq)
         self.last += 1
-        entry = Entry(self.last, now, *draft)
+        entry = Entry(self.last, 0, *draft)
         self.entries.append(entry)
         return Accepted(entry)
+
+
+def timeless_receipt(receipt: Receipt) -> Receipt:
+    match receipt:
+        case Accepted(entry):
+            return Accepted(entry._replace(time=0))
+        case _:
+            return receipt
 
 
 room_names = st.sampled_from(["green", "red"])
@@ -504,12 +570,13 @@ async def test_whatever_is_said_read_and_closed_a_list_would_remember_the_same(
         match step:
             case (name, drafts):
                 model = models[name]
-                expected = [model.append(draft, shelf.now, keep) for draft in drafts]
-                assert list(await logs[name].append(drafts)) == expected
+                expected = [model.append(draft) for draft in drafts]
+                receipts = await logs[name].append(drafts)
+                assert [timeless_receipt(receipt) for receipt in receipts] == expected
                 model.entries = model.entries[-keep or None :] if keep else model.entries
             case (name, after, upto, limit):
                 wanted = [e for e in models[name].entries if after < e.seq <= upto][:limit]
-                assert list(await logs[name].read(after, upto, limit)) == wanted
+                assert timeless(await logs[name].read(after, upto, limit)) == wanted
             case str(name):
                 await logs[name].aclose()
                 logs[name] = await history.open_room(name)
