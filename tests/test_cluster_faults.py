@@ -249,9 +249,6 @@ async def test_a_redis_that_is_full_is_waited_for(new_redis: NewRedis, tmp_path:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    reason="a node that is told READONLY keeps its connections to the old master", strict=False
-)
 async def test_another_redis_takes_over_and_the_nodes_follow(
     new_redis: NewRedis, tmp_path: Path
 ) -> None:

@@ -30,7 +30,7 @@ import orjson
 import trio
 from coredis import Redis
 from coredis.commands import Script
-from coredis.exceptions import RedisError
+from coredis.exceptions import ReadOnlyError, RedisError
 from coredis.response.types import StreamEntry
 from coredis.retry import NoRetryPolicy
 
@@ -204,6 +204,10 @@ class RedisHistory:
                 self._note_gone("Redis does not answer")
                 raise HistoryUnavailable(self._gone) from None
             except GONE as exc:
+                if isinstance(exc, ReadOnlyError):
+                    # The address may lead to the new master by now.
+                    assert self._client is not None
+                    cast("Pool", self._client.connection_pool).forget()
                 if trio.current_time() + pause >= deadline:
                     self._note_gone(_why(exc))
                     raise HistoryUnavailable(self._gone) from exc

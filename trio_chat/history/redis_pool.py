@@ -54,6 +54,11 @@ class Pool(ConnectionPool[Any]):
         if connection.usable:
             self._idle.append(connection)
 
+    def forget(self) -> None:
+        """Make new ones from now on: where these lead, something else is in charge."""
+        while self._idle:
+            self._idle.pop().invalidate()
+
 
 async def _hold(
     connection: BaseConnection,
