@@ -46,6 +46,11 @@ def is_told(witness: Witness) -> bool:
     return bool(witness.refused) or len(witness.waiting) >= WINDOW
 
 
+def has_heard(witness: Witness, messages: int) -> bool:
+    """Whether it has heard so many."""
+    return len(witness.heard()) >= messages
+
+
 async def until_told(witnesses: Sequence[Witness]) -> None:
     """Wait until each of them has felt the fault."""
     for witness in witnesses:
@@ -176,6 +181,8 @@ async def test_a_redis_that_comes_back_with_nothing_begins_a_new_epoch_and_all_a
 ) -> None:
     redis = new_redis()
     async with two_nodes(tmp_path, redis.url, redis.url) as company:
+        for witness in company.present:
+            await witness.until(partial(has_heard, witness, 20))
         redis.kill()
         redis.forget()
         redis.start()
