@@ -375,6 +375,7 @@ async def test_listening_goes_on_where_it_was_when_redis_has_been_restarted(
             assert texts(await hear(log, 4)) == ["a", "b", "c", "d"]
 
 
+@pytest.mark.slow
 async def test_a_node_survives_any_number_of_broken_connections(new_redis: NewRedis) -> None:
     server = new_redis()
     async with open_nodes(server.url) as nodes:
@@ -383,6 +384,24 @@ async def test_a_node_survives_any_number_of_broken_connections(new_redis: NewRe
             server.ask("client", "kill", "type", "normal")
             await log.append(drafts(str(i)))
             assert texts(await log.listen()) == [str(i)]
+
+
+async def test_a_node_needs_few_connections_however_many_its_rooms(new_redis: NewRedis) -> None:
+    server = new_redis()
+    async with open_nodes(server.url) as nodes:
+        history = await nodes.start()
+
+        async def visit(name: str) -> None:
+            log = await history.open_room(name)
+            for text in "abc":
+                await log.append(drafts(text))
+                assert texts(await log.listen()) == [text]
+
+        async with trio.open_nursery() as nursery:
+            for i in range(100):
+                nursery.start_soon(visit, f"room-{i}")
+        # And one of them is the one that asks.
+        assert len(server.ask("client", "list").splitlines()) <= 5
 
 
 # --- Reading -------------------------------------------------------------------------------------
@@ -478,6 +497,26 @@ async def test_a_room_in_which_nothing_was_said_leaves_nothing_behind(redis_url:
             assert 0 < await redis.ttl(key) <= 60
 
 
+async def test_a_room_whose_opening_was_given_up_leaves_nothing_behind(redis_url: str) -> None:
+    async with open_nodes(redis_url) as nodes, open_redis(redis_url) as redis:
+        history = await nodes.start()
+
+        async def open_room(scope: trio.CancelScope) -> None:
+            with scope:
+                await (await history.open_room("lobby")).aclose()
+
+        for steps in range(1, 12):
+            async with trio.open_nursery() as nursery:
+                scope = trio.CancelScope()
+                nursery.start_soon(open_room, scope)
+                for _ in range(steps):
+                    await trio.lowlevel.checkpoint()
+                scope.cancel(reason="it has something else to do")
+        await (await history.open_room("lobby")).aclose()
+        while await redis.exists([KEYS.meta]):
+            pass
+
+
 async def test_a_room_in_which_something_was_said_goes_on(redis_url: str) -> None:
     async with open_nodes(redis_url) as nodes:
         history = await nodes.start()
@@ -509,10 +548,11 @@ async def test_a_redis_that_has_lost_everything_begins_anew(new_redis: NewRedis)
         assert numbers(await again.append(drafts("c"))) == [1]
 
 
-async def test_who_only_listens_hears_of_it_as_well(new_redis: NewRedis) -> None:
+async def test_who_only_listens_hears_of_it_as_soon_as_redis_is_back(new_redis: NewRedis) -> None:
     server = new_redis()
     async with open_nodes(server.url) as nodes:
-        (log,) = await nodes.rooms(1)
+        history = await nodes.start(lease=10 * PATIENCE)  # So a look in its turn would be too late.
+        log = await history.open_room("lobby")
         await log.append(drafts("a"))
         server.kill()
         server.forget()
@@ -578,6 +618,34 @@ async def test_a_newcomer_that_speaks_first_does_not_hide_that_the_newest_are_lo
             await newcomer.append(drafts("b", "c"))
         with pytest.raises(NumberingBeganAnew):
             await hear_end(log)
+
+
+async def test_whoever_has_seen_more_than_redis_has_is_not_taken_from(redis_url: str) -> None:
+    async with open_nodes(redis_url) as nodes:
+        history = await nodes.start()
+        log = await history.open_room("lobby")
+        epoch, _, *rest = by_hand(log, 1, "someone.1", "a")
+        with pytest.raises(NumberingBeganAnew):
+            await history.call(APPEND, [*KEYS.all, "batch"], [epoch, 1, *rest], anew=False)
+        assert (await history.open_room("lobby")).epoch != epoch
+
+
+async def test_what_was_said_in_place_of_something_lost_is_noticed(redis_url: str) -> None:
+    async with open_nodes(redis_url) as nodes, open_redis(redis_url) as redis:
+        (log,) = await nodes.rooms(1)
+        await log.append(drafts("lost"))
+        await hear_text(log, "lost")
+        # As if Redis had come back without it, and somebody who did not know had spoken twice.
+        await redis.delete([KEYS.log])
+        first = {"0": "1 1000.5 0-0@0 1", "1": 'm["Eve","in its place",null]'}
+        second = {"0": "2 1001.5 1-0@1000.5 1", "1": 'm["Eve","and more",null]'}
+        await redis.hset(KEYS.meta, {"last": 2, "tail": "2-0", "time": "1001.5"})
+        for place, fields in [("1-0", first), ("2-0", second)]:
+            await redis.xadd(KEYS.log, dict(fields), identifier=place)
+        with pytest.raises(NumberingBeganAnew):
+            await hear_end(log)
+        (again,) = await nodes.rooms(1)
+        assert again.epoch != log.epoch
 
 
 # --- Names ---------------------------------------------------------------------------------------
@@ -772,7 +840,7 @@ async def test_nodes_that_redis_forgot_do_not_take_each_other_for_dead(redis_url
         logs = await nodes.rooms(3)
         for i, log in enumerate(logs):
             await log.claim(f"member-{i}", f"secret-{i}", None)
-        for _ in range(3):
+        for _ in range(8):
             await redis.delete(["trio-chat:nodes"])
             while await redis.zcard("trio-chat:nodes") < len(logs):
                 pass
