@@ -17,6 +17,7 @@ import trio
 from witness import PATIENCE, Heard, Line, Witness, balance, open_line
 
 LONGEST: Final = 120  # seconds that a company may stay
+AT_ONCE: Final = 400  # who are on their way in; a node's room takes 256 of them
 RATE: Final = 50  # messages a second of each who talks
 
 
@@ -215,24 +216,16 @@ class Company:
     @asynccontextmanager
     async def open_rooms(self, node: int, count: int) -> AsyncIterator[None]:
         """Open so many other rooms on a node, with somebody in each."""
-        opened, enough = 0, trio.Event()
-
-        async def be_in(room: str) -> None:
-            nonlocal opened
-            async with open_line(self.nodes[node].room(room)) as line:
-                assert (await line.hear())["type"] == "welcome"
-                opened += 1
-                if opened == count:
-                    enough.set()
-                await trio.sleep_forever()
-
-        async with trio.open_nursery() as nursery:
-            for number in range(count):
-                nursery.start_soon(be_in, f"{self.room}-{number}")
-            with trio.fail_after(PATIENCE):
-                await enough.wait()
+        rooms = [self.nodes[node].room(f"{self.room}-{number}") for number in range(count)]
+        async with be_in(rooms):
             yield
-            nursery.cancel_scope.cancel(reason="enough of these rooms")
+
+    @asynccontextmanager
+    async def open_crowd(self, count: int) -> AsyncIterator[None]:
+        """Let so many come at once, to all nodes, who say nothing."""
+        rooms = [node.room(self.room) for node in self.nodes]
+        async with be_in([rooms[number % len(rooms)] for number in range(count)]):
+            yield
 
     async def _read_again(self, node: int, story: Sequence[Heard], epoch: str) -> None:
         begin, end = story[0].seq - 1, story[-1].seq
@@ -241,6 +234,30 @@ class Company:
         assert late.welcome["recovered"], f"not from {begin} on: {late.welcome}"
         assert late.heard() == story, differences(late.heard(), story)
         await late.leave()
+
+
+@asynccontextmanager
+async def be_in(rooms: Sequence[str]) -> AsyncIterator[None]:
+    """Let somebody come into each of these rooms; from their welcome on they read nothing."""
+    welcomed = trio.Semaphore(0)
+    at_once = trio.Semaphore(AT_ONCE)
+
+    async def come(room: str) -> None:
+        await at_once.acquire()
+        async with open_line(room) as line:
+            assert (await line.hear())["type"] == "welcome"
+            at_once.release()
+            welcomed.release()
+            await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        for room in rooms:
+            nursery.start_soon(come, room)
+        with trio.fail_after(PATIENCE):
+            for _ in rooms:
+                await welcomed.acquire()
+        yield
+        nursery.cancel_scope.cancel(reason="they have been here for long enough")
 
 
 def differences(one: Sequence[Heard], other: Sequence[Heard]) -> str:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import count
@@ -9,14 +14,16 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import trio
 from cluster import Node, has_heard, knows, open_company, open_nodes, serving
 from redis_server import RedisServer
-from witness import Witness
+from witness import PATIENCE, Witness, open_line
 
 pytest_plugins = ["redis_fixtures"]
 pytestmark = pytest.mark.redis
 
 KEPT: Final = 300  # messages that a room keeps here
+EXAMPLE: Final = Path(__file__).parent.parent / "examples" / "cluster.py"
 ROOMS: Final = count(1)
 
 
@@ -225,6 +232,26 @@ async def test_typing_is_seen_on_other_nodes(nodes: Sequence[Node], room: str) -
         assert bob.news == []
 
 
+@pytest.mark.xfail(
+    reason="the hub tells of each join by itself, and news that nobody said behind is soon gone",
+    strict=False,
+)
+async def test_a_crowd_that_comes_at_once_to_a_silent_room_costs_nobody_their_place(
+    nodes: Sequence[Node], room: str
+) -> None:
+    async with open_company(nodes[:2], room) as company:
+        ada, bob = await company.join(0, "Ada"), await company.join(1, "Bob")
+        async with company.open_crowd(900):
+            for one in (ada, bob):
+                await one.until(partial(is_among, one, 902))
+            assert len((await company.join(0, "Eve")).members) == 903
+        assert (ada.endings, bob.endings) == ([], [])
+
+
+def is_among(witness: Witness, count: int) -> bool:
+    return len(witness.members) == count
+
+
 # --- What it costs -------------------------------------------------------------------------------
 
 
@@ -252,3 +279,38 @@ def calls(redis: RedisServer, command: str) -> int:
     """How often a command was called so far."""
     stats = dict(line.split(":") for line in redis.ask("info", "commandstats").split("\n")[1:])
     return int(stats[f"cmdstat_{command}"].split(",")[0].removeprefix("calls="))
+
+
+# --- To try --------------------------------------------------------------------------------------
+
+
+async def test_the_cluster_to_try_starts_survives_the_loss_of_a_node_and_ends(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    command = [sys.executable, str(EXAMPLE), "--nodes", "2"]
+    with trio.fail_after(PATIENCE):
+        process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE)
+        try:
+            assert process.stdout is not None
+            said = await read_until(process.stdout, b"Ctrl-C ends everything.\n")
+            first, second = re.findall(r"node \d +http://(\S+?)/chat/ +kill -9 (\d+)", said)
+            os.kill(int(first[1]), signal.SIGKILL)
+            await read_until(process.stdout, b"node 1 has ended, with -9\n")
+            async with open_line(f"ws://{second[0]}/ws/chat/lobby/") as line:
+                assert (await line.hear())["type"] == "welcome"
+            process.send_signal(signal.SIGINT)
+            assert await process.wait() == 0
+        finally:
+            process.kill()
+    assert "Traceback" not in capfd.readouterr().err
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(second[1]), 0)
+
+
+async def read_until(stream: trio.abc.ReceiveStream, words: bytes) -> str:
+    said = b""
+    while words not in said:
+        data = await stream.receive_some()
+        assert data, said.decode()
+        said += data
+    return said.decode()
