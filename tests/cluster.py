@@ -135,6 +135,7 @@ class Company:
         self.nodes = nodes
         self._nursery = nursery
         self._enough = trio.Event()
+        self._talkers: Sequence[Witness] = ()
         self.room = room
         self.witnesses: list[Witness] = []
 
@@ -162,7 +163,7 @@ class Company:
 
     def talk(self, *witnesses: Witness, rate: float = RATE) -> None:
         """Let them talk, until the books are closed."""
-        self._enough = trio.Event()
+        self._enough, self._talkers = trio.Event(), witnesses
         for witness in witnesses:
             self._nursery.start_soon(witness.talk, rate, self._enough)
 
@@ -186,6 +187,9 @@ class Company:
     async def settle(self) -> str:
         """Wait until all that was said is accepted, and heard by all; return the epoch."""
         self._enough.set()
+        for witness in self._talkers:
+            if not witness.over:
+                await witness.say("the end")  # Behind what it has muttered, and is not told of.
         for witness in self.present:
             await witness.until(partial(has_no_questions, witness))
         (epoch,) = {str(witness.welcome["epoch"]) for witness in self.present}

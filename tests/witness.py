@@ -196,6 +196,7 @@ class Witness:
         self.endings: list[int] = []  # the close code of each connection that was made
         self.refused: list[JSON] = []  # errors
         self.said: dict[str, str] = {}  # the text by id
+        self.muttered: set[str] = set()  # what was said without an id
         self.waiting: dict[str, None] = {}  # the ids of what was said and is not accepted yet
         self.over = False
 
@@ -354,6 +355,12 @@ class Witness:
             await self._line.say({"message": text, "id": id})
         return id
 
+    async def mutter(self, text: str) -> None:
+        """Say something without an id: it may be lost, but not be heard twice."""
+        self.muttered.add(text)
+        if self._line is not None:
+            await self._line.say({"message": text})
+
     async def say_and_hear(self, text: str, id: str | None = None) -> Ack:
         """Say something, and return the answer."""
         before = len(self.acks)
@@ -377,6 +384,8 @@ class Witness:
             await trio.sleep_until(due)
             if len(self.waiting) < WINDOW and not enough.is_set():
                 await self.say(f"{len(self.said)} of {self.name}")
+                if not enough.is_set():
+                    await self.mutter(f"{len(self.muttered)} of {self.name}, muttered")
 
     async def leave(self) -> None:
         """Say goodbye, and wait for the end."""
@@ -426,9 +435,12 @@ def agree(witnesses: Sequence[Witness], epoch: str) -> list[Heard]:
     times = [message.time for message in story]
     assert times == sorted(times), "time fell"
     said = {id: text for witness in witnesses for id, text in witness.said.items()}
-    ids = [message.id for message in story if message.id is not None]
-    assert len(ids) == len(set(ids)), "a message was published twice"
-    assert all(said[message.id] == message.text for message in story if message.id is not None)
+    muttered = {text for witness in witnesses for text in witness.muttered}
+    for message in story:
+        known = message.text in muttered if message.id is None else said[message.id] == message.text
+        assert known, f"nobody has said that: {message}"
+    once = [message.id or message.text for message in story]
+    assert len(once) == len(set(once)), "something was published twice"
     return story
 
 
