@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -168,6 +169,7 @@ class Chapter:
     messages: list[Heard] = field(default_factory=list)
     acks: list[Ack] = field(default_factory=list)
     news: list[JSON] = field(default_factory=list)  # joins, leaves, typing
+    events: list[JSON] = field(default_factory=list)  # everything, as it came
 
     @property
     def epoch(self) -> str:
@@ -327,6 +329,7 @@ class Witness:
 
     def _note(self, event: JSON) -> None:
         chapter = self.chapters[-1]
+        chapter.events.append(event)
         match event["type"]:
             case "message":
                 seq, time, name = event["seq"], event["time"], event["name"]
@@ -429,8 +432,10 @@ def agree(witnesses: Sequence[Witness], epoch: str) -> list[Heard]:
         if chapters:
             begin = chapters[0].begin
             numbers = [message.seq for message in heard]
+            for before, after in pairwise(chapters):
+                resumed = after.welcome["recovered"] and after.begin == before.at
+                assert resumed, f"from {before.at} on was asked for: {after.welcome}"
             assert numbers == [*range(begin + 1, begin + 1 + len(numbers))], f"gaps: {witness}"
-            assert all(chapter.welcome["recovered"] for chapter in chapters[1:]), str(witness)
     story = [order[seq] for seq in sorted(order)]
     times = [message.time for message in story]
     assert times == sorted(times), "time fell"
