@@ -235,10 +235,6 @@ async def test_typing_is_seen_on_other_nodes(nodes: Sequence[Node], room: str) -
         assert bob.news == []
 
 
-@pytest.mark.xfail(
-    reason="the hub tells of each join by itself, and news that nobody said behind is soon gone",
-    strict=False,
-)
 async def test_a_crowd_that_comes_at_once_to_a_silent_room_costs_nobody_their_place(
     nodes: Sequence[Node], room: str
 ) -> None:

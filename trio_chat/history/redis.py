@@ -80,6 +80,7 @@ NODES: Final = "trio-chat:nodes"
 
 PORTION: Final = 64  # entries of a room's stream that are read at once
 FEED: Final = 4 * PORTION  # entries that may wait for a hub
+MOST_SAID: Final = 1024  # of them, what a hub broadcasts at once
 
 CANDIDATES: Final = 8  # names that one claim tries
 
@@ -278,7 +279,7 @@ class RedisHistory:
             await self._client.xadd(self._wake_key, {"": ""}, trim_strategy=None)
 
     async def _listen(self, client: Redis[str]) -> None:
-        pause = PAUSE
+        pause, made = PAUSE, math.inf
         while True:
             rooms = {key: each for key, each in self._logs.items() if each.wants_more()}
             streams = {self._wake_key: self._wake_cursor}
@@ -286,14 +287,15 @@ class RedisHistory:
             try:
                 answer = await client.xread(cast("Any", streams), count=PORTION, block=BLOCK)
             except GONE:
-                # Every room goes on where it was; there is only something to make good where Redis
-                # comes back with less.
+                # Every room goes on where it was.
                 await trio.sleep(pause)
                 pause = min(2 * pause, MAX_PAUSE)
                 continue
-            if pause > PAUSE:
+            pool = cast("Pool", client.connection_pool)
+            if pool.made > made:
+                # There was an end in between, and maybe Redis has come back with less.
                 self.look_soon()
-            pause = PAUSE
+            pause, made = PAUSE, pool.made
             for key, entries in (answer or {}).items():
                 if key == self._wake_key:
                     self._wake_cursor = str(entries[-1].identifier)
@@ -590,10 +592,17 @@ class RedisLog(SharedLog):
             self._left_out = False
             await self._history.wake()
         try:
-            said = await self._feed.receive()
+            said = list(self._still_true(await self._feed.receive()))
         except trio.EndOfChannel:
             assert self._over is not None
             raise self._over from None
+        # All that waits is one flush to the hub: a crowd that comes at once is told of at once.
+        with contextlib.suppress(trio.WouldBlock, trio.EndOfChannel):
+            while len(said) < MOST_SAID:
+                said += self._still_true(self._feed.receive_nowait())
+        return said
+
+    def _still_true(self, said: tuple[Said, ...]) -> tuple[Said, ...]:
         match said:
             # Who had the name has it again, or a newer connection of the same member.
             case [Moved(name) | Lost(name)] if fold_name(name) in self._claims:

@@ -22,6 +22,7 @@ class Pool(ConnectionPool[Any]):
         super().__init__(**settings)
         self._idle: list[BaseConnection] = []
         self._dialling = trio.Lock()
+        self.made = 0  # connections so far
 
     async def get_connection(self, **_: Any) -> BaseConnection:
         """Return a connection that nobody waits on, or a new one.
@@ -47,6 +48,7 @@ class Pool(ConnectionPool[Any]):
             failure: RedisError | None = await nursery.start(_hold, made)
             if failure is not None:
                 raise failure
+            self.made += 1
             return made
 
     def release(self, connection: BaseConnection) -> None:
