@@ -102,6 +102,15 @@ local function tell(news)
   end
 end
 
+-- Forget what is too old while nobody speaks, and let every node know: in an entry with nothing but
+-- a header.
+local function grow_old(age)
+  local state = redis.call('HMGET', meta, 'last', 'first')
+  local first = forget(tonumber(state[1]), 0, age, 1000)
+  if first > tonumber(state[2]) then say({}, 0, time()) end
+  return first
+end
+
 -- Redis has come back with less than it had: numbers that were seen would be given again.
 local function begin_anew()
   redis.call('HSET', meta, 'epoch', redis.sha1hex(time() .. log))
@@ -136,7 +145,7 @@ redis.call('HSETNX', meta, 'first', 1)
 redis.call('HSETNX', meta, 'tail', '0-0')
 redis.call('HSETNX', meta, 'time', '0')
 redis.call('HSET', meta, 'o:' .. owner, 1)
-forget(tonumber(redis.call('HGET', meta, 'last')), 0, age, 1000)
+grow_old(age)
 local reply = redis.call('HMGET', meta, 'epoch', 'last', 'first', 'tail', 'time')
 table.insert(reply, 1, 'OK')
 local held = redis.call('HGETALL', members)
@@ -252,18 +261,18 @@ LOOK: Final = (
     _PRELUDE
     + """
 local cursor, heard_at = ARGV[3], ARGV[4]
-local state = redis.call('HMGET', meta, 'epoch', 'last', 'tail')
+local state = redis.call('HMGET', meta, 'epoch', 'last')
 if state[1] ~= ARGV[2] then return {'EPOCH'} end
 if tonumber(state[2]) < tonumber(ARGV[1]) then return begin_anew() end
 -- Or something else was said in its place meanwhile, by somebody who did not know.
 local heard = redis.call('XRANGE', log, cursor, cursor)[1]
 if heard and string.match(heard[2][2], '^%S+ (%S+)') ~= heard_at then return begin_anew() end
-local first = forget(tonumber(state[2]), 0, tonumber(ARGV[5]), 1000)
+local first = grow_old(tonumber(ARGV[5]))
 local number = tonumber(string.match(cursor, '^%d+'))
 if number >= first and not redis.call('XRANGE', log, number .. '-0', number .. '-0')[1] then
   return begin_anew()
 end
-local reply = {'OK', state[3], tostring(first)}
+local reply = {'OK', redis.call('HGET', meta, 'tail'), tostring(first)}
 local held = redis.call('HGETALL', members)
 for i = 1, #held, 2 do
   if string.sub(held[i], 1, 2) == 'n:' then
