@@ -395,7 +395,7 @@ class LateLog(SharedLog):
 
     @property
     def last(self) -> int:
-        return 0
+        return self._inner.last
 
     @property
     def first(self) -> int:

@@ -113,9 +113,8 @@ class Hub:
         self._size = 0  # How many bytes this one holds.
         self._busy = False  # Something was taken that is not recorded and offered yet.
         self._shared = room_log if isinstance(room_log, SharedLog) else None
-        self._heard: trio.Event | None = None
+        self._heard = trio.Event()  # Set when the next flush has been broadcast.
         self.last = room_log.last  # The last number that was fanned out, or is being so.
-        self._recorded = self.last
         for name in self._shared.members if self._shared is not None else ():
             roster.announce(name, elsewhere=True)
 
@@ -154,13 +153,12 @@ class Hub:
         assert self._shared is not None
         while True:
             await self._broadcast(await self._shared.listen())
-            if self._heard is not None:
-                self._heard.set()
+            heard, self._heard = self._heard, trio.Event()
+            heard.set()
 
     async def wait_heard(self) -> None:
-        """Wait until what this node has recorded is broadcast here as well."""
-        while self.shared and self.last < self._recorded:
-            self._heard = trio.Event()
+        """Wait until all that is known to have been recorded is broadcast here as well."""
+        while self._shared is not None and self.last < self._shared.last:
             await self._heard.wait()
 
     @property
@@ -223,7 +221,6 @@ class Hub:
                     said.append(entry)
                     if draft.id is not None:
                         answers[author].append(_ack(draft.id, entry.seq, duplicate=False))
-                    self._recorded = entry.seq
                 case Duplicate(id, seq):
                     answers[author].append(_ack(id, seq, duplicate=True))
                 case Conflict(id, seq):

@@ -152,8 +152,7 @@ class Room:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hub.listen, name=f"listener {self.name}")
             await self._record(hub)
-            with trio.move_on_after(self._config.history_timeout):
-                await hub.wait_heard()
+            await self.wait_heard()
             nursery.cancel_scope.cancel(reason="everything recorded was broadcast")
 
     async def _hold(self, arrival: Arrival) -> None:
@@ -285,6 +284,12 @@ class Room:
     async def wait_spoken(self) -> None:
         """Wait until the hub has broadcast the last of what was said, if it is going to end."""
         await self._spoken.wait()
+
+    async def wait_heard(self) -> None:
+        """Wait until what was said by now, on any node, is broadcast here, but not for ever."""
+        assert self._hub is not None, "sessions begin after the history was opened"
+        with trio.move_on_after(self._config.history_timeout):
+            await self._hub.wait_heard()
 
     @property
     def epoch(self) -> str:

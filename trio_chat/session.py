@@ -212,6 +212,8 @@ class Session:
         if self._unannounced:
             await inbox.send(Joined(member.name))
         with trio.move_on_after(self._house.config.join_timeout) as patience:
+            # Who was on another node may have heard what this one has yet to hear.
+            await self._room.wait_heard()
             await self._welcome(member.name)
         if patience.cancelled_caught:
             raise Ended(SLOW_JOIN)

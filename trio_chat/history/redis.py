@@ -637,7 +637,10 @@ class RedisLog(SharedLog):
             except NameTaken as exc:
                 taken = exc.names
                 continue
-            return Claim(answer[0], digest)
+            name, last = answer
+            # What was said by now is what whoever resumes may have heard on another node.
+            self._last = max(self._last, int(last))
+            return Claim(name, digest)
 
     async def look(self) -> set[str]:
         """Compare what Redis has of this room with what is here; return the owners of its members.

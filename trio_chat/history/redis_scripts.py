@@ -220,17 +220,18 @@ return answer
 )
 
 # epoch, owner, digest of the secret, digest of another's or '', then name and folded name of each
-# candidate → name, and 1 where it was taken over; or TAKEN, and all folded names
+# candidate → name, and the number of the last message; or TAKEN, and all folded names
 CLAIM: Final = (
     _PRELUDE
     + """
 local owner, digest, resumed = ARGV[2], ARGV[3], ARGV[4]
 if redis.call('HGET', meta, 'epoch') ~= ARGV[1] then return {'EPOCH'} end
+local last = redis.call('HGET', meta, 'last')
 local mine = redis.call('HGET', members, 's:' .. digest)
 if mine then
   -- The answer was lost, and this is the same once more.
   local _, _, name = look_up(mine)
-  return {'OK', name, '0'}
+  return {'OK', name, last}
 end
 local folded = resumed ~= '' and redis.call('HGET', members, 's:' .. resumed)
 if folded then
@@ -238,13 +239,13 @@ if folded then
   remove(folded, resumed)
   put(folded, owner, digest, name)
   say({'r' .. owner .. ' ' .. resumed .. ' ' .. name}, 0, time())
-  return {'OK', name, '1'}
+  return {'OK', name, last}
 end
 for i = 5, #ARGV, 2 do
   if not look_up(ARGV[i + 1]) then
     put(ARGV[i + 1], owner, digest, ARGV[i])
     say({'j' .. ARGV[i]}, 0, time())
-    return {'OK', ARGV[i], '0'}
+    return {'OK', ARGV[i], last}
   end
 end
 local reply = {'TAKEN'}
