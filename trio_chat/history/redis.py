@@ -387,10 +387,12 @@ class RedisHistory:
         except NumberingBeganAnew:
             room_log.end(NumberingBeganAnew())
             return
-        # Who was cut off knows nothing of the others: they may have lived all the time.
-        if nodes <= self._living or trio.current_time() - self._alive_since < self._grace:
+        if nodes <= self._living:
             return
-        await self._give_a_sign()  # And who has come since the last one lives as well.
+        await self._give_a_sign()  # Who has come since the last one lives as well.
+        # Who was cut off knows nothing of the others: they may have lived all the time.
+        if trio.current_time() - self._alive_since < self._grace:
+            return
         for node in sorted(nodes - self._living):
             log.warning("node %s is gone; its members leave room %s", node, room_log.name)
             await self.call(WITHDRAW, room_log.keys.all, [f"{node}."], anew=True)
