@@ -72,4 +72,6 @@ def configure(level: str, form: str) -> None:
     # Other libraries may warn; their day-to-day is not ours.
     logging.basicConfig(level=logging.WARNING, handlers=[stream], force=True)
     logging.getLogger("trio_chat").setLevel(level.upper())
+    # It logs each failed connection with its traceback, and then raises; what is raised is told.
+    logging.getLogger("coredis").setLevel(logging.CRITICAL)
     logging.captureWarnings(True)
