@@ -41,7 +41,8 @@ from trio_chat.history import (
     Receipt,
     Said,
 )
-from trio_chat.history.redis import FEED, PORTION, RedisHistory, RedisLog, RoomKeys
+from trio_chat.history.redis import RedisHistory
+from trio_chat.history.redis_room import FEED, PORTION, RedisLog, RoomKeys
 from trio_chat.history.redis_scripts import APPEND, CLAIM, NEWS_KEPT, RESTORE, WITHDRAW
 from trio_chat.hub import MAX_BATCH_ITEMS
 from trio_chat.protocol import Entry, fold_name

@@ -30,6 +30,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from . import HistoryUnavailable, NumberingBeganAnew
+
 # Of news behind the last message so many stay, or twice as many; messages are trimmed by number.
 NEWS_KEPT: Final = 256
 
@@ -374,3 +376,30 @@ table.insert(reply, 1, lease and tonumber(lease) >= now and '1' or '0')
 table.insert(reply, 1, 'OK')
 return reply
 """
+
+
+class NameTaken(Exception):
+    """None of the names was free; `names` are all that are not, folded."""
+
+    def __init__(self, names: set[str]) -> None:
+        super().__init__("none of these names is free")
+        self.names = names
+
+
+def check_answer(answer: list[str]) -> list[str]:
+    """Return what a script has answered.
+
+    Raises:
+        NumberingBeganAnew: the epoch is over.
+        NameTaken: see there.
+        HistoryUnavailable: it was not done.
+    """
+    match answer:
+        case ["OK", *rest]:
+            return rest
+        case ["EPOCH"]:
+            raise NumberingBeganAnew
+        case ["TAKEN", *names]:
+            raise NameTaken(set(names))
+        case _:  # STALE: a later batch of ours is in.
+            raise HistoryUnavailable(f"Redis answered out of turn: {answer[:1]}")
