@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -152,16 +153,18 @@ def fanout_ranks(found: Sequence[Summary], members: int = 100) -> str:
 def memory_bars(found: Sequence[Summary]) -> str:
     idle = [each for each in found if each.matches("connections", kind="idle")]
     idle = _measured(idle, MEMORY.key)
-    largest = max((int(each.params["members"]) for each in idle), default=0)
+    # The size at which most were measured; of two such sizes, the larger.
+    sizes = Counter(int(each.params["members"]) for each in idle)
+    size = max(sizes, key=lambda members: (sizes[members], members), default=0)
     rows = [
         Row(each.server, each.label, [each.figures[MEMORY.key].median])
         for each in idle
-        if each.params["members"] == largest
+        if each.params["members"] == size
     ]
     if not rows:
         return ""
     axis = linear_axis("", [row.values[0] for row in rows])
     axis = plots.Axis(axis.title, axis.place, axis.ticks, "{:.1f} KiB".format)
     return plots.bars(
-        "Memory a connection", f"{largest:,} idle connections, KiB of the process", rows, axis
+        "Memory a connection", f"{size:,} idle connections, KiB of the process", rows, axis
     )
