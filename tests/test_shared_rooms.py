@@ -239,6 +239,19 @@ async def test_a_name_that_is_claimed_when_the_room_ends_is_free_again(
         assert bob["members"] == ["Ada", "Bob"]
 
 
+async def test_who_comes_while_redis_does_not_answer_is_asked_to_come_later(
+    new_redis: Callable[[], RedisServer],
+) -> None:
+    redis = new_redis()
+    # A lease so long that no sign is due, and so nobody knows of it before Bob does.
+    async with two_nodes(redis.url, patience=0.2, lease=60) as cluster:
+        ada, _ = await cluster.join(0, "Ada")
+        redis.pause()
+        assert await code_of(await cluster.line(0, name="Bob")) == CloseCode.TRY_AGAIN_LATER
+        redis.resume()
+        await ada.close()
+
+
 async def test_where_redis_has_forgotten_everything_the_numbering_begins_anew(
     new_redis: Callable[[], RedisServer],
 ) -> None:
