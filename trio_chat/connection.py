@@ -31,6 +31,8 @@ from .wire import Wire
 # by then, from the headers, so this bound must only never be the smaller one.
 NO_LIMIT = 2**63 - 1
 
+ENGINE_TIMEOUT: Final = 5.0  # seconds, for what is a few steps of the scheduler
+
 
 UNSHAKEN: Final = Ending(CloseCode.ABNORMAL, "the peer went away during the handshake")
 GONE: Final = Ending(CloseCode.ABNORMAL, "the peer went away without a goodbye")
@@ -74,14 +76,14 @@ class Connection:
             self.ending = ending
             self.scope.cancel(reason=f"{ending.code}: {ending.reason}")
 
-    async def shake_hands(self, *, fast_lane: bool) -> None:
+    async def shake_hands(self) -> None:
         """Accept the request that waits in the wire; without the fast lane, by the engine.
 
         Raises:
             Ended: the peer went away meanwhile.
         """
         try:
-            if fast_lane:
+            if self.wire.fast_lane:
                 await self.wire.answer()
             else:
                 await self._call_engine()
@@ -121,7 +123,7 @@ class Connection:
         portion = await self.wire.listen()
         if self.wire.for_engine:
             # Nothing in here waits for the peer, and half an engine would lose what was read.
-            with trio.CancelScope(shield=True):
+            with trio.fail_after(ENGINE_TIMEOUT, shield=True):
                 await self._call_engine()
         return portion
 
@@ -190,7 +192,7 @@ async def open_connection(wire: Wire, *, close_timeout: float) -> AsyncIterator[
         async with trio.open_nursery() as nursery:
             wire.attach(nursery, connection.end)
             try:
-                await connection.shake_hands(fast_lane=wire.fast_lane)
+                await connection.shake_hands()
                 try:
                     yield connection
                 except Ended as end:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
+from .config import DEFAULT_PORTS
 from .opening import Opening
 from .protocol import (
     BadName,
@@ -19,8 +20,6 @@ from .protocol import (
     parse_room_name,
 )
 from .web import Answer, Request, say
-
-DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 # What some proxies forward as the scheme of a WebSocket; an origin has its page's.
 PAGE_SCHEMES: Final = {"ws": "http", "wss": "https"}

@@ -205,7 +205,7 @@ async def _shake_hands(
 ) -> WebSocketConnection:
     websocket: WebSocketConnection | None = None
     async with open_service_nursery() as watch:
-        watch.start_soon(_cancel_after, stream.ended, watch.cancel_scope)
+        watch.start_soon(_cancel_after, stream.ended, watch.cancel_scope, name="end of the stream")
         websocket = await wrap_client_stream(
             nursery,
             stream,  # type: ignore[arg-type]  # It asks for a socket, and takes any stream.
@@ -263,7 +263,7 @@ async def _ping_when_silent(websocket: WebSocketConnection, stream: _Stream) -> 
 async def _say_goodbye(websocket: WebSocketConnection, stream: _Stream) -> None:
     """Close the WebSocket, and wait for the server's Close where somebody can still read it."""
     async with open_service_nursery() as nursery:
-        nursery.start_soon(_stop_waiting, stream, nursery.cancel_scope)
+        nursery.start_soon(_stop_waiting, stream, nursery.cancel_scope, name="end of the stream")
         await websocket.aclose()
 
 

@@ -135,10 +135,10 @@ class RoomLog(Protocol):
 
 
 class Claim(NamedTuple):
-    """A name in a room that several nodes share."""
+    """A name in a room that several nodes share, and the digest of its member's secret."""
 
     name: str
-    secret: str
+    digest: str
 
 
 class SharedLog(abc.ABC):

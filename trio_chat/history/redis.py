@@ -73,7 +73,7 @@ class RedisHistory:
         self.node = secrets.token_hex(6)
         self._url = url
         self.retention = retention
-        self._patience = patience
+        self.patience = patience
         self._lease = lease
         self._turn = lease / 4  # between two signs
         self._grace = lease / 2  # that others have to give one, once Redis can be had again
@@ -165,7 +165,7 @@ class RedisHistory:
             HistoryUnavailable: it did not in time, and nobody can tell whether it was run.
             NumberingBeganAnew: it answered that.
         """
-        deadline, pause = trio.current_time() + self._patience, PAUSE
+        deadline, pause = trio.current_time() + self.patience, PAUSE
         while True:
             if self._gone and not anew:
                 raise HistoryUnavailable(self._gone)

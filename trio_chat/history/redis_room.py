@@ -43,6 +43,7 @@ FEED: Final = 4 * PORTION  # entries that may wait for a hub
 MOST_SAID: Final = 1024  # of them, what a hub broadcasts at once
 
 CANDIDATES: Final = 8  # names that one claim tries
+CLAIM_TIMEOUT: Final = 30.0  # seconds on top of the patience of one call, for trying other names
 
 Fields = Mapping[str, str]  # of one entry
 
@@ -92,6 +93,7 @@ class Store(Protocol):
     """What a room needs of the history that it is a part of."""
 
     retention: Retention
+    patience: float  # seconds that one call may take
 
     @property
     def age(self) -> float:
@@ -237,7 +239,7 @@ class RedisLog(SharedLog):
     def _let_go(self, name: str, digest: str) -> bool:
         # Only who has the name by that secret: another may have come back to it.
         claim = self._claims.get(fold_name(name))
-        if claim is None or claim.secret != digest:
+        if claim is None or claim.digest != digest:
             return False
         del self._claims[fold_name(name)]
         return True
@@ -298,7 +300,7 @@ class RedisLog(SharedLog):
         # Cut short, it would leave a name in the room that is nobody's.
         self._claiming += 1
         try:
-            with trio.CancelScope(shield=True):
+            with trio.fail_after(CLAIM_TIMEOUT + self._history.patience, shield=True):
                 claim = await self._claim(
                     wanted, _digest(secret), _digest(resume) if resume else ""
                 )
@@ -350,8 +352,8 @@ class RedisLog(SharedLog):
             owners.add(owner)
             if owner == self.owner:
                 ours.add(digest)
-        await self._withdraw_ghosts(ours - {claim.secret for claim in self._claims.values()})
-        missing = {name: claim for name, claim in self._claims.items() if claim.secret not in ours}
+        await self._withdraw_ghosts(ours - {claim.digest for claim in self._claims.values()})
+        missing = {name: claim for name, claim in self._claims.items() if claim.digest not in ours}
         # Who has moved to another node is missing as well, until we have heard of it.
         if missing and not self._claiming and _place(self.cursor) >= _place(tail):
             await self._restore(missing)
@@ -366,13 +368,13 @@ class RedisLog(SharedLog):
     async def _restore(self, missing: Mapping[str, Claim]) -> None:
         arguments = [self._epoch, self.owner]
         for folded, claim in missing.items():
-            arguments += [claim.secret, folded, claim.name]
+            arguments += [claim.digest, folded, claim.name]
         lost = await self._history.call(RESTORE, self.keys.all, arguments, anew=True)
         if self._over is not None:
             self._history.closed(self.keys, self.owner)  # It may have come after the last word.
         for name in lost:
             # Where there is no room for the bad news, the next look brings them.
-            if self.has_room and self._let_go(name, missing[fold_name(name)].secret):
+            if self.has_room and self._let_go(name, missing[fold_name(name)].digest):
                 self._into_feed.send_nowait((Lost(name),))
 
     # --- Reading, and the end --------------------------------------------------------------------
