@@ -21,8 +21,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from ..config import Config
-from .guests import PATIENCE, Guest, PlainGuest
-from .venues import Venue, open_room, open_server
+from ..venue import PATIENCE, Guest, PlainGuest, Venue, open_room, open_server
 
 __all__ = [
     "PATIENCE",

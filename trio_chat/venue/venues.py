@@ -90,7 +90,8 @@ class Venue:
         Raises:
             Disconnected: it could not enter.
         """
-        guest: PlainGuest = await self._nursery.start(self._attend_plainly, room)
+        attend = partial(self._attend_plainly, room)
+        guest: PlainGuest = await self._nursery.start(attend, name="guest, plain")
         return guest
 
     async def _attend_plainly(self, room: str, *, task_status: trio.TaskStatus[PlainGuest]) -> None:
@@ -152,7 +153,7 @@ async def _running(config: Config | None) -> AsyncIterator[_Running]:
     server = Server(config or Config(port=0))
     async with open_service_nursery() as nursery:
         running = _Running(server, nursery)
-        await nursery.start(running.run)
+        await nursery.start(running.run, name="venue")
         yield running
         server.drain()
         await running.over.wait()
