@@ -71,7 +71,7 @@ pin:  ## write constraints.txt anew, with today's releases
 	@rm -rf $(VENV)-pin && $(PYTHON) -m venv $(VENV)-pin
 	@$(VENV)-pin/bin/python -m pip install --quiet --upgrade pip hatchling editables
 	@$(VENV)-pin/bin/python -m pip install --quiet --no-build-isolation --editable '.[redis]' --group test \
-	  --group bench
+	  --group docs --group bench
 	@sed -n '/^#/p' constraints.txt > $(VENV)-pin/new
 	@$(VENV)-pin/bin/python -m pip freeze --all --exclude-editable | grep -v '^setuptools' \
 	  >> $(VENV)-pin/new
@@ -82,7 +82,7 @@ clean:  ## remove what was made
 	  .ruff_cache .import_linter_cache benchmarks/peers/node/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# --- The virtual environment, in three steps, and a fourth for the servers to compare with ---
+# --- The virtual environment in three steps; one more for the site, one for the peers of bench ---
 
 # What it says goes to standard error: the standard output of `make run` is the server's.
 $(VENV)/.made: constraints.txt
@@ -99,6 +99,10 @@ $(VENV)/.package: $(VENV)/.made pyproject.toml
 
 $(VENV)/.tests: $(VENV)/.package
 	@$(PIP) --group test
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.package
+	@$(PIP) --group docs
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.tests benchmarks/peers/node/package-lock.json
