@@ -1,36 +1,31 @@
-"""The command ``trio-chat``: argv, environment and file become a `Config`; signals become a drain.
+"""The command ``trio-chat``: argv, environment and file become what one of its commands does.
 
-The outermost layer, and the only one that knows a terminal, a signal or an exit code: 0 for a clean
-end, 1 where something accepted was lost, 2 for what the caller has to mend (said in one line), and
-128 + N for a second signal N, which ends the process at once.
+The outermost layer, and the only one that reads the command line and the environment. Exit codes: 0
+for a clean end, 1 where something accepted was lost, 2 for what the caller has to mend (said in one
+line), and 128 + N for a second signal N, which ends the process at once.
+
+Each command imports what it needs when it is asked for, so that the others start without it.
 """
 
 import argparse
-import gc
 import io
 import json
 import os
-import resource
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import Final, NoReturn
 
-import trio
-
-from . import __version__, logs, usage
-from .config import SETTINGS, Config, ConfigError
+from . import __version__, usage
+from .config import SETTINGS, ConfigError
+from .console import refuse, say, tell
 from .settings import Unit, option
 from .sources import Settled, SourceError, nearest, settle
 
-if TYPE_CHECKING:
-    from .server import Server
-
-MEND: Final = 2  # The exit code for what the caller has to mend.
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+# Commands that say themselves which arguments they take; only the one that was asked for is.
+LATE: Final = ("lab",)
+SWITCHES: Final = ("--config", "--json", "--help", "--help-all", "--version")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,28 +39,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(_parse(sys.argv[1:] if argv is None else argv))
     except (ConfigError, SourceError) as error:
-        return _refuse(str(error))
+        return refuse(str(error))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    except BaseExceptionGroup as group:  # A Ctrl-C comes out of nurseries in groups.
+        if group.split(KeyboardInterrupt)[1] is None:
+            return 128 + signal.SIGINT
+        raise
 
 
 def _run(command: argparse.Namespace) -> int:
     match command.command:
         case "serve":
-            return _serve(_settle(command))
+            settled = _settle(command)
+            from .process import serve
+
+            return serve(settled.config)
         case "config":
             return _show(_settle(command), command.form)
         case "connect":
             return _connect(command)
+        case "lab":
+            from .lessons.command import run
+
+            return run(command)
         case _:
-            return _refuse("say what to do: serve, connect or config (--help tells more)")
+            return refuse("say what to do: serve, connect or config (--help tells more)")
 
 
 def _show(settled: Settled, form: str) -> int:
     if form == "json":
-        _print(json.dumps(usage.tabulate_config(settled), indent=2))
+        tell(json.dumps(usage.tabulate_config(settled), indent=2))
     else:
-        _print(usage.describe_config(settled))
+        tell(usage.describe_config(settled))
     return 0
 
 
@@ -75,20 +81,20 @@ def _show(settled: Settled, form: str) -> int:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong in one line; argparse would put the usage before it."""
-        sys.exit(_refuse(message))
+        sys.exit(refuse(message))
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = _new_parser()
+    parser = _new_parser(argv[0] if argv else "")
     command, unknown = parser.parse_known_args(argv)
     if unknown:
         word = unknown[0].partition("=")[0]
-        known = [*map(option, SETTINGS), "--config", "--json", "--help", "--help-all", "--version"]
+        known = SWITCHES if command.command in LATE else (*map(option, SETTINGS), *SWITCHES)
         parser.error(f"{word} is no option of this command{nearest(word, known)}")
     return command
 
 
-def _new_parser() -> _Parser:
+def _new_parser(wanted: str) -> _Parser:
     parser = _Parser(prog="trio-chat", add_help=False, allow_abbrev=False)
     _add_help(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
@@ -101,7 +107,21 @@ def _new_parser() -> _Parser:
     connect = commands.add_parser("connect", add_help=False, allow_abbrev=False)
     _add_help(connect)
     _add_conversation(connect)
+    for name in LATE:
+        late = commands.add_parser(name, allow_abbrev=False)
+        if name == wanted:
+            _add_late(late, name)
     return parser
+
+
+def _add_late(parser: argparse.ArgumentParser, name: str) -> None:
+    match name:
+        case "lab":
+            from .lessons.command import add_arguments
+
+            add_arguments(parser)
+        case _:
+            raise AssertionError(name)
 
 
 def _add_conversation(parser: argparse.ArgumentParser) -> None:
@@ -142,97 +162,16 @@ def _settle(command: argparse.Namespace) -> Settled:
     }
     settled = settle(options, os.environ, command.config)
     for warning in settled.warnings:
-        _say(f"warning: {warning}")
+        say(f"warning: {warning}")
     return settled
-
-
-# --- serve ---
-
-
-def _serve(settled: Settled) -> int:
-    logs.configure(settled.config.log_level, settled.config.log_format)
-    _raise_limit_of_open_files()
-    try:
-        return trio.run(_serve_until_drained, settled.config)
-    except BaseExceptionGroup as group:
-        # A Ctrl-C before the server listens comes out of the nurseries in groups.
-        if group.split(KeyboardInterrupt)[1] is None:
-            raise KeyboardInterrupt from None
-        raise
-
-
-async def _serve_until_drained(config: Config) -> int:
-    # Imported late: the other commands start faster without it.
-    from .history import HistoryUnavailable
-    from .server import Server
-
-    try:
-        server = Server(config)
-    except HistoryUnavailable as error:
-        return _refuse(f"can't open the history {usage.hide_password(config.history)}: {error}")
-    failure = ""
-    async with trio.open_nursery() as signals:
-        async with trio.open_nursery() as nursery:
-            try:
-                await nursery.start(server.run, name="server")
-            except OSError as error:
-                why = error.strerror or error
-                failure = f"can't listen on {config.host}:{config.port}: {why}"
-            except HistoryUnavailable as error:
-                failure = f"can't open the history {usage.hide_password(config.history)}: {error}"
-            else:
-                await signals.start(_obey_signals, server, name="signals")
-                _forget_the_start()
-                _print(f"listening on {server.url}")
-        # The server has drained; nobody is left to take signals for.
-        signals.cancel_scope.cancel(reason="the server has ended")
-    return _refuse(failure) if failure else server.exit_code
-
-
-async def _obey_signals(
-    server: "Server", *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    """Drain at the first signal; from then on a signal ends the process.
-
-    If cancelled, signals do again what they did before.
-    """
-    with trio.open_signal_receiver(*SIGNALS) as received:
-        task_status.started()
-        async for number in received:
-            if signal.getsignal(number) is _end_at_once:
-                # Both came in one step, so this one is the second.
-                _end_at_once(number, None)
-            server.drain()
-            # Not by way of Trio: a second signal must work even where the loop is stuck.
-            for each in SIGNALS:
-                signal.signal(each, _end_at_once)
-
-
-def _end_at_once(number: int, frame: FrameType | None) -> NoReturn:
-    _say("a second signal: ended at once")
-    os._exit(128 + number)
-
-
-def _raise_limit_of_open_files() -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # Where the hard limit is "infinite", a kernel may still refuse it; then it stays as it is.
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _forget_the_start() -> None:
-    # Modules and code live as long as the process: no collection need look at them again. With
-    # Python's own thresholds 10,000 connections spend half of their connecting on collections.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 100)
 
 
 # --- connect ---
 
 
 def _connect(command: argparse.Namespace) -> int:
-    # Imported late: the other commands start faster without it.
+    import trio
+
     from .terminal import Form, Notices, Stamps, Terminal, run_terminal
 
     terminal = Terminal(
@@ -243,30 +182,4 @@ def _connect(command: argparse.Namespace) -> int:
         stamps=Stamps.TIME if command.stamps else Stamps.NOTHING,
         notices=Notices.ALWAYS if command.notices else Notices.ON_A_TERMINAL,
     )
-    try:
-        return trio.run(run_terminal, terminal)
-    except BaseExceptionGroup as group:
-        if group.split(KeyboardInterrupt)[1] is None:
-            raise KeyboardInterrupt from None
-        raise
-
-
-# --- What people read ---
-
-
-def _refuse(message: str) -> int:
-    _say(message)
-    return MEND
-
-
-def _say(message: str) -> None:
-    sys.stderr.write(f"trio-chat: {logs.escape(message)}\n")
-    sys.stderr.flush()
-
-
-def _print(text: str) -> None:
-    try:
-        print(text, flush=True)  # noqa: T201
-    except BrokenPipeError:
-        # Who read it has gone. What Python still holds must go somewhere when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return trio.run(run_terminal, terminal)

@@ -1,0 +1,34 @@
+"""What a command says to whoever started it: a line on standard error, or text on standard output.
+
+Whatever a peer got into a text, its control characters are escaped in what `say` writes. A reader
+of standard output who has gone is no fault.
+"""
+
+import os
+import sys
+from typing import Final
+
+from .logs import escape
+
+MEND: Final = 2  # The exit code for what the caller has to mend.
+
+
+def refuse(message: str) -> int:
+    """Say what has to be mended, in one line; return the exit code for it."""
+    say(message)
+    return MEND
+
+
+def say(message: str) -> None:
+    """Write one line to standard error."""
+    sys.stderr.write(f"trio-chat: {escape(message)}\n")
+    sys.stderr.flush()
+
+
+def tell(text: str) -> None:
+    """Print `text`, as it is, to standard output."""
+    try:
+        print(text, flush=True)  # noqa: T201
+    except BrokenPipeError:
+        # Who read it has gone. What Python still holds must go somewhere when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
