@@ -1,0 +1,72 @@
+"""A recording in memory: the events of one tree, as they came; kept as lines, or as a page.
+
+A list and no more: it has no bound, so it is for experiments and for `trio-chat record`, which
+writes as it goes. `append` is a recorder's sink.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Iterator
+from importlib.resources import files
+from pathlib import Path
+
+from .events import BadRecording, Event, decode, encode
+
+
+class Recording:
+    """Events in the order in which they came."""
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self.events = list(events)
+
+    def __iter__(self) -> Iterator[Event]:
+        return iter(self.events)
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def append(self, event: Event) -> None:
+        """Take one event more."""
+        self.events.append(event)
+
+    def write(self, path: Path) -> None:
+        """Write a line an event."""
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(encode(event) + "\n" for event in self.events)
+
+    @classmethod
+    def read(cls, path: Path) -> Recording:
+        """Return what a file holds.
+
+        Raises:
+            BadRecording: a line of it is no event.
+            OSError: it can't be read.
+        """
+        recording = cls()
+        text = path.read_bytes().decode("utf-8", errors="replace")
+        for number, line in enumerate(text.split("\n"), start=1):
+            if line.strip():
+                try:
+                    recording.append(decode(line))
+                except BadRecording as bad:
+                    raise BadRecording(bad.reason, line, number) from None
+        return recording
+
+
+def to_html(recording: Recording, *, title: str) -> str:
+    """Return the recording as one page that needs no network and no other file."""
+    page = files(__package__) / "page"
+    text = (page / "microscope.html").read_text(encoding="utf-8")
+    style = (page / "microscope.css").read_text(encoding="utf-8")
+    script = (page / "microscope.js").read_text(encoding="utf-8")
+    lines = "\n".join(map(encode, recording)).replace("<", "\\u003c")
+    data = f'<script type="application/x-ndjson" id="recording">\n{lines}\n</script>'
+    return (
+        text.replace("<title>Microscope</title>", f"<title>{html.escape(title)}</title>")
+        .replace('<link rel="stylesheet" href="microscope.css">', f"<style>\n{style}</style>")
+        .replace(
+            '<script type="module" src="microscope.js"></script>',
+            f'{data}\n<script type="module">\n{script}</script>',
+        )
+    )
