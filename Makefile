@@ -19,7 +19,10 @@ space := $(empty) $(empty)
 comma := ,
 CORE_FILES := $(subst $(space),$(comma),$(CORE:%=trio_chat/%.py))
 
-.PHONY: help run cluster test test-all check format bench fuzz soak conformance pin clean
+# Everything anew, for a warning is only given while a page is read; it takes a few seconds.
+SITE := $(BIN)/python -m sphinx -q -E -W --keep-going -n -d build/doctrees docs build/docs
+
+.PHONY: help run cluster test test-all check docs format bench fuzz soak conformance pin clean
 
 help:  ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' \
@@ -38,19 +41,24 @@ test-all: check  ## the same, and the slow tests
 	@MARKS="" $(MAKE) --no-print-directory pytest
 
 .PHONY: pytest
-pytest: $(VENV)/.tests
+pytest: $(VENV)/.tests $(VENV)/.docs
 	@marks=$$(.ci/system-packages "$$MARKS") && \
 	$(BIN)/coverage erase && \
 	$(BIN)/coverage run -m pytest -m "$$marks" $(ARGS)
 	@echo "== coverage: every branch of the core" && \
 	$(BIN)/coverage report --include='$(CORE_FILES)' --fail-under=100
 
-check: $(VENV)/.tests  ## format, lint, types and layers, without the tests
+check: $(VENV)/.tests $(VENV)/.docs  ## format, lint, types, layers and pages, without the tests
 	@echo "== ruff format" && $(BIN)/ruff format --check $(SOURCES)
 	@echo "== ruff" && $(BIN)/ruff check $(SOURCES)
 	@echo "== flake8-async" && find $(SOURCES) -name '*.py' -exec $(BIN)/flake8-async $(ASYNC_RULES) {} +
 	@echo "== mypy" && $(BIN)/mypy
 	@echo "== import-linter" && $(BIN)/lint-imports
+	@echo "== sphinx" && $(SITE)
+
+docs: $(VENV)/.docs  ## build/docs/index.html: the pages as a site, with every lesson's replay
+	@rm -rf build/docs && $(SITE)
+	@$(BIN)/python docs/make_replays.py build/docs/replays
 
 format: $(VENV)/.tests  ## rewrite the sources as ruff likes them
 	@$(BIN)/ruff format $(SOURCES) && $(BIN)/ruff check --fix $(SOURCES)

@@ -1,0 +1,97 @@
+"""Make the replay of every lesson, and of each of its twins, two at a time.
+
+`make docs` runs it behind the pages, which show the replays in frames:
+
+    .venv/bin/python docs/make_replays.py build/docs/replays
+
+Each is one HTML file, written by `trio-chat lab KEY --replay FILE`. The exit code is 1 where one
+could not be made.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from trio_chat.lessons import LESSONS
+
+AT_ONCE = 2
+PATIENCE = 60.0  # seconds for one replay; it takes a few
+TAIL = 2000  # characters of what a lesson said that failed
+
+
+@dataclass(frozen=True)
+class Play:
+    """What is recorded: a lesson's experiment, or one of its twins."""
+
+    lesson: str
+    twin: str | None
+
+    @property
+    def file(self) -> str:
+        """The file's name in the folder of the replays."""
+        return "-".join(["lesson", *self.words]) + ".html"
+
+    @property
+    def title(self) -> str:
+        """What a reader is told that this is."""
+        what = "the experiment" if self.twin is None else f"the twin in asyncio, {self.twin}"
+        return f"Lesson {self.lesson}: {what}"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """How a page asks for it."""
+        return (self.lesson,) if self.twin is None else (self.lesson, self.twin)
+
+    @property
+    def arguments(self) -> list[str]:
+        """What `trio-chat lab` is asked for."""
+        return [self.lesson] if self.twin is None else [self.lesson, "--twin", self.twin]
+
+
+def find_plays() -> list[Play]:
+    """Return all that can be replayed, in the lessons' order."""
+    return [
+        Play(key, twin)
+        for key, lesson in LESSONS.items()
+        for twin in (None, *map(str, lesson.twins))
+    ]
+
+
+async def make(play: Play, folder: Path, failed: list[Play], turns: trio.Semaphore) -> None:
+    """Record one of them; what could not be made is told, and put into `failed`."""
+    command = [sys.executable, "-m", "trio_chat", "lab", *play.arguments]
+    command += ["--replay", str(folder / play.file)]
+    async with turns:
+        with trio.move_on_after(PATIENCE):
+            run = partial(trio.run_process, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            done = await run(command, check=False)
+            if done.returncode == 0:
+                return
+            print(f"{play.title}: exit code {done.returncode}", file=sys.stderr)
+            print(done.stdout.decode(errors="replace")[-TAIL:], file=sys.stderr)
+            failed.append(play)
+            return
+        print(f"{play.title}: not over after {PATIENCE:g} s", file=sys.stderr)
+        failed.append(play)
+
+
+async def make_all(folder: Path) -> int:
+    """Make them all; return the exit code."""
+    failed: list[Play] = []
+    turns = trio.Semaphore(AT_ONCE)
+    async with trio.open_nursery() as nursery:
+        for play in find_plays():
+            nursery.start_soon(make, play, folder, failed, turns, name=play.title)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    into = Path(sys.argv[1])
+    into.mkdir(parents=True, exist_ok=True)
+    sys.exit(trio.run(make_all, into))
