@@ -20,6 +20,9 @@ from .snapshot import QUIET, Scope, Seen, Serials, scope_of
 # Who was cancelled looks this far up for the scope that did it; the next look finds it anyway.
 LEVELS: Final = 50
 
+# So many of the dead are remembered.
+AUTHORS: Final = 1000
+
 
 class Names(Enum):
     """Whether tasks are recorded by name, or as "task 118" and without what they said."""
@@ -56,6 +59,8 @@ class Known:
         self._origin = origin
         self._lives: dict[int, _Life] = {}
         self._places: dict[int, _Place] = {}
+        # Who died lately, by what Trio called them: it may be they whom a cancellation names.
+        self._authors: dict[str, int] = {}
 
     # --- A look ----------------------------------------------------------------------------------
 
@@ -182,7 +187,12 @@ class Known:
             del self._places[nursery]
         if life.within in self._places:
             self._places[life.within].tasks.discard(id)
-        yield Exited(t, id, end.how)
+        self._authors[repr(task)] = id
+        if len(self._authors) > AUTHORS:
+            del self._authors[next(iter(self._authors))]
+        by = None if end.author is None else self._author(end.author)
+        exc = end.exc if end.exc is None or self._shown else end.exc.partition(":")[0]
+        yield Exited(t, id, end.how, exc, self._say(end.reason), end.source, by, end.at)
 
     def _explain(self, t: float, nursery: trio.Nursery | None, end: End) -> Iterator[Event]:
         for _ in range(LEVELS):
@@ -204,4 +214,24 @@ class Known:
         return name if self._names is Names.SHOWN else f"task {id}"
 
     def _say(self, text: str | None) -> str | None:
-        return text if self._names is Names.SHOWN else None
+        return text if self._shown else None
+
+    @property
+    def _shown(self) -> bool:
+        return self._names is Names.SHOWN
+
+    def _author(self, words: str) -> int | str | None:
+        """Return who that is: "<Task 'alice' at 0x7f00>", as a cancellation has it."""
+        id = self._authors.pop(words, None)
+        if id is not None:
+            self._authors[words] = id  # It may be asked for again: others died of it as well.
+            return id
+        name, _, address = words.removeprefix("<Task ").removesuffix(">").rpartition(" at 0x")
+        try:
+            id = self._serials.at(int(address, 16))
+        except ValueError:
+            return None
+        life = None if id is None else self._lives.get(id)
+        if life is not None and repr(life.task) == words:
+            return id
+        return self._say(name.strip("'\"") or None)

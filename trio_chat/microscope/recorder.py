@@ -17,7 +17,7 @@ from types import TracebackType
 
 import trio
 
-from .endings import Endings
+from .endings import Endings, choose_endings
 from .events import VERSION, Event, Hello, Marked
 from .known import Known, Names
 from .snapshot import Serials, survey
@@ -42,6 +42,7 @@ class Recorder(trio.abc.Instrument):
         names: Names = Names.SHOWN,
         serials: Serials | None = None,
         title: str | None = None,
+        endings: Endings | None = None,
     ) -> None:
         self._root = root
         self._sink = sink
@@ -49,7 +50,7 @@ class Recorder(trio.abc.Instrument):
         self._names = names
         self._serials = serials or Serials()
         self._title = title
-        self._endings = Endings()
+        self._endings = endings or choose_endings()
         self._known: Known | None = None  # While attached.
         self._began = 0.0
         self._origin = 0.0

@@ -10,6 +10,7 @@ passed already, a moment before the run loop would have done so.
 from __future__ import annotations
 
 import math
+import os
 import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -59,6 +60,10 @@ class Serials:
             self._references[address] = reference = _Numbered(item, self._forget)
             reference.address = address
         return number
+
+    def at(self, address: int) -> int | None:
+        """Return the number of what lives there now."""
+        return self._numbers.get(address)
 
     def _forget(self, reference: weakref.ref[object]) -> None:
         assert isinstance(reference, _Numbered)
@@ -172,11 +177,16 @@ def where(task: trio.lowlevel.Task) -> str | None:
     return innermost(task.iter_await_frames())
 
 
+def is_plumbing(code: CodeType) -> bool:
+    """Return whether this is Trio's own code."""
+    return code.co_filename.startswith(_PLUMBING)
+
+
 def innermost(frames: Iterable[tuple[FrameType, int]]) -> str | None:
     """Return the last of the lines that is not Trio's own, the outermost frame coming first."""
     place: tuple[CodeType, int] | None = None
     for frame, line in frames:
-        if not frame.f_code.co_filename.startswith(_PLUMBING):
+        if not is_plumbing(frame.f_code):
             place = frame.f_code, line
     if place is None:
         return None
