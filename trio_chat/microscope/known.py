@@ -1,12 +1,14 @@
 """What a recorder knows of the tree: enough to say what has changed since.
 
 No clock, no sink and no hook: the time is given, and events are returned. It holds the tasks that
-live, and forgets each with its end.
+live and the nurseries that are open, and forgets each with its end. To look is to compare, object
+by object: where nothing has changed, nothing is made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -15,11 +17,12 @@ import trio
 
 from .endings import End
 from .events import Closed, Event, Exited, How, Moved, Named, Opened, ScopeChanged, Spawned
-from .snapshot import QUIET, Scope, Seen, Serials, scope_of
+from .snapshot import Serials, in_order
 
-# Who was cancelled looks this far up for the scope that did it; the next look finds it anyway.
+Task = trio.lowlevel.Task
+
+# Whoever is cancelled looks this far up for the scope that did it.
 LEVELS: Final = 50
-
 # So many of the dead are remembered.
 AUTHORS: Final = 1000
 
@@ -31,23 +34,28 @@ class Names(Enum):
     IDS = "ids"
 
 
-@dataclass(slots=True)
-class _Life:
-    """A task that lives, as the recording has it."""
-
-    task: trio.lowlevel.Task
-    name: str
-    within: int | None
-    nurseries: list[int] = field(default_factory=list)
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Place:
     """A nursery that is open, as the recording has it."""
 
-    scope: Scope = QUIET
+    id: int
+    nursery: trio.Nursery
+    cancelled: bool = False
+    deadline: float = math.inf
+    shield: bool = False
     explained: bool = False  # The recording says why it was cancelled.
-    tasks: set[int] = field(default_factory=set)
+    tasks: set[Task] = field(default_factory=set)
+
+
+@dataclass(slots=True, eq=False)
+class _Life:
+    """A task that lives, as the recording has it."""
+
+    id: int
+    task: Task
+    name: str
+    place: _Place | None
+    nurseries: list[trio.Nursery] = field(default_factory=list)
 
 
 class Known:
@@ -57,181 +65,190 @@ class Known:
         self._serials = serials
         self._names = names
         self._origin = origin
-        self._lives: dict[int, _Life] = {}
-        self._places: dict[int, _Place] = {}
+        self._lives: dict[int, _Life] = {}  # by address, as a cancellation names tasks
+        self._places: dict[trio.Nursery, _Place] = {}
         # Who died lately, by what Trio called them: it may be they whom a cancellation names.
         self._authors: dict[str, int] = {}
 
     # --- A look ----------------------------------------------------------------------------------
 
-    def compare(self, t: float, survey: Iterable[Seen]) -> Iterator[Event]:
+    def begin(self, t: float, root: Task) -> Iterator[Event]:
+        """Say what the tree is."""
+        yield self._spawn(t, root, None)
+        yield from self.compare(t)
+
+    def compare(self, t: float) -> Iterator[Event]:
         """Say what is not as it was, and know it from now on."""
-        homes: dict[int, int] = {}
-        for seen in survey:
-            within = homes.pop(seen.id, None)
-            life = self._lives.get(seen.id)
+        walk = list(self._lives.values())
+        for life in walk:  # It grows by those who are found on the way.
+            if life.task.name != life.name:
+                yield self._rename(t, life)
+            nurseries = life.task.child_nurseries
+            if nurseries != life.nurseries:
+                yield from self._compare_nurseries(t, life)
+            for nursery in nurseries:
+                place = self._places[nursery]
+                yield from self._compare_scope(t, place)
+                if place.tasks != nursery.child_tasks:
+                    yield from self._compare_tasks(t, place, walk)
+
+    def _compare_nurseries(self, t: float, life: _Life) -> Iterator[Event]:
+        nurseries = life.task.child_nurseries
+        for nursery in nurseries:
+            if nursery not in self._places:
+                place = self._places[nursery] = _Place(self._serials.number(nursery), nursery)
+                life.nurseries.append(nursery)
+                yield Opened(t, place.id, life.id)
+        for nursery in set(life.nurseries).difference(nurseries):
+            yield from self._follow_all(t, self._places[nursery])
+            yield Closed(t, self._places.pop(nursery).id)
+        life.nurseries = nurseries
+
+    def _compare_scope(self, t: float, place: _Place) -> Iterator[Event]:
+        scope = place.nursery.cancel_scope
+        if (
+            scope.cancel_called is not place.cancelled
+            or scope.deadline != place.deadline
+            or scope.shield is not place.shield
+        ):
+            yield self._describe(t, place, None)
+
+    def _compare_tasks(self, t: float, place: _Place, found: list[_Life]) -> Iterator[Event]:
+        tasks = place.nursery.child_tasks
+        yield from self._follow_all(t, place)
+        for task in in_order(tasks - place.tasks, self._serials):
+            life = self._lives.get(id(task))
             if life is None:
-                yield self._begin(t, seen.task, seen.id, within)
-                life = self._lives[seen.id]
-            elif life.within != within and within is not None:
-                yield self._move(t, seen.id, life, within)
-            if life.name != seen.name:
-                yield self._rename(t, seen.id, life)
-            here = [nursery.id for nursery in seen.nurseries]
-            yield from self._compare_nurseries(t, seen.id, life, here)
-            for nursery in seen.nurseries:
-                yield from self._compare_scope(t, nursery.id, nursery.scope)
-                homes.update(dict.fromkeys(nursery.tasks, nursery.id))
+                yield self._spawn(t, task, place)
+                found.append(self._lives[id(task)])
+            else:
+                yield self._move(t, life, place)
 
-    def _compare_nurseries(
-        self, t: float, of: int, life: _Life, here: list[int]
-    ) -> Iterator[Event]:
-        if life.nurseries == here:
+    # --- What may happen to a task that lives ----------------------------------------------------
+
+    def _rename(self, t: float, life: _Life) -> Named:
+        life.name = life.task.name
+        return Named(t, life.id, self._call(life))
+
+    def _move(self, t: float, life: _Life, place: _Place) -> Moved:
+        if life.place is not None:
+            life.place.tasks.discard(life.task)
+        life.place = place
+        place.tasks.add(life.task)
+        return Moved(t, life.id, place.id)
+
+    def _follow(self, t: float, life: _Life) -> Iterator[Event]:
+        """Say where a task is now, if `nursery.start()` has handed it over."""
+        nursery = life.task.parent_nursery
+        if nursery is None or life.place is None or nursery is life.place.nursery:
             return
-        for id in here:
-            if id not in self._places:
-                yield self._open(t, id, of, life)
-        for id in set(life.nurseries).difference(here):
-            life.nurseries.remove(id)
-            yield from self._follow_all(t, self._places.pop(id).tasks)
-            yield Closed(t, id)
+        if nursery not in self._places and id(nursery.parent_task) in self._lives:
+            yield from self._compare_nurseries(t, self._lives[id(nursery.parent_task)])
+        if nursery in self._places:
+            yield self._move(t, life, self._places[nursery])
 
-    def _compare_scope(self, t: float, id: int, scope: Scope) -> Iterator[Event]:
-        place = self._places[id]
-        if place.scope != scope:
-            place.scope = scope
-            yield self._describe(t, id, scope)
+    def _follow_all(self, t: float, place: _Place) -> Iterator[Event]:
+        for task in in_order(frozenset(place.tasks), self._serials):
+            yield from self._follow(t, self._lives[id(task)])
 
-    def _describe(self, t: float, id: int, scope: Scope, end: End | None = None) -> ScopeChanged:
-        deadline = None if scope.deadline is None else round(scope.deadline - self._origin, 6)
-        reason, source = (None, None) if end is None else (self._say(end.reason), end.source)
-        return ScopeChanged(t, id, scope.cancelled, deadline, scope.shield, reason, source)
+    def _describe(self, t: float, place: _Place, end: End | None) -> ScopeChanged:
+        scope = place.nursery.cancel_scope
+        place.cancelled, place.deadline = scope.cancel_called, scope.deadline
+        place.shield = scope.shield
+        infinite = place.deadline == math.inf
+        deadline = None if infinite else round(place.deadline - self._origin, 6)
+        reason, source = (None, None) if end is None else (self._quote(end.reason), end.source)
+        return ScopeChanged(t, place.id, place.cancelled, deadline, place.shield, reason, source)
 
-    # --- A task begins, and what may happen to it ------------------------------------------------
+    # --- A task begins ---------------------------------------------------------------------------
 
-    def note_spawn(self, t: float, task: trio.lowlevel.Task) -> Iterator[Event]:
+    def note_spawn(self, t: float, task: Task) -> Iterator[Event]:
         """Say that a task was spawned, and where; nothing if that is not in this tree."""
         nursery = task.parent_nursery
-        if nursery is None or nursery.parent_task not in self._serials:
+        parent = None if nursery is None else self._lives.get(id(nursery.parent_task))
+        if nursery is None or parent is None:
             return
-        of = self._serials.number(nursery.parent_task)
-        life = self._lives.get(of)
-        if life is None:
-            return
-        yield from self._follow(t, of, life)
-        within = self._serials.number(nursery)
-        if within not in self._places:
-            yield self._open(t, within, of, life)
-        yield from self._compare_scope(t, within, scope_of(nursery))
-        yield self._begin(t, task, self._serials.number(task), within)
+        yield from self._follow(t, parent)
+        if nursery not in self._places:
+            yield from self._compare_nurseries(t, parent)
+        place = self._places[nursery]
+        yield from self._compare_scope(t, place)
+        yield self._spawn(t, task, place)
 
-    def _begin(self, t: float, task: trio.lowlevel.Task, id: int, within: int | None) -> Event:
-        self._lives[id] = _Life(task, task.name, within)
-        if within is not None:
-            self._places[within].tasks.add(id)
-        return Spawned(t, id, self._call(id, task.name), within)
-
-    def _open(self, t: float, id: int, of: int, life: _Life) -> Event:
-        self._places[id] = _Place()
-        life.nurseries.append(id)
-        return Opened(t, id, of)
-
-    def _rename(self, t: float, id: int, life: _Life) -> Event:
-        life.name = life.task.name
-        return Named(t, id, self._call(id, life.name))
-
-    def _move(self, t: float, id: int, life: _Life, within: int) -> Event:
-        if life.within in self._places:
-            self._places[life.within].tasks.discard(id)
-        life.within = within
-        self._places[within].tasks.add(id)
-        return Moved(t, id, within)
-
-    def _follow(self, t: float, id: int, life: _Life) -> Iterator[Event]:
-        """Say where a task is now, if `nursery.start()` has moved it."""
-        nursery = life.task.parent_nursery
-        if nursery is None or life.within is None:
-            return
-        within = self._serials.number(nursery)
-        if within == life.within:
-            return
-        if within not in self._places:
-            of = self._serials.number(nursery.parent_task)
-            if of not in self._lives:
-                return  # It has left this tree.
-            yield self._open(t, within, of, self._lives[of])
-        yield self._move(t, id, life, within)
-
-    def _follow_all(self, t: float, tasks: Iterable[int]) -> Iterator[Event]:
-        for id in sorted(tasks):
-            if id in self._lives:
-                yield from self._follow(t, id, self._lives[id])
+    def _spawn(self, t: float, task: Task, place: _Place | None) -> Spawned:
+        life = self._lives[id(task)] = _Life(self._serials.number(task), task, task.name, place)
+        if place is None:
+            return Spawned(t, life.id, self._call(life))
+        place.tasks.add(task)
+        return Spawned(t, life.id, self._call(life), place.id)
 
     # --- A task ends -----------------------------------------------------------------------------
 
-    def note_exit(self, t: float, task: trio.lowlevel.Task, end: End) -> Iterator[Event]:
+    def note_exit(self, t: float, task: Task, end: End) -> Iterator[Event]:
         """Say that a task ended, and how; nothing if it was not in this tree."""
-        id = self._serials.number(task)
-        life = self._lives.get(id)
+        life = self._lives.get(id(task))
         if life is None:
             return
-        yield from self._follow(t, id, life)
+        yield from self._follow(t, life)
         if life.name != task.name:
-            yield self._rename(t, id, life)
+            yield self._rename(t, life)
         for nursery in life.nurseries:
-            yield from self._follow_all(t, self._places[nursery].tasks)
+            yield from self._follow_all(t, self._places[nursery])
         if end.how is How.CANCELLED:
             yield from self._explain(t, task.parent_nursery, end)
-        del self._lives[id]
+        yield self._exit(t, life, end)
+        if life.place is not None and life.place.nursery in self._places:
+            yield from self._compare_scope(t, life.place)  # Did it take others with it?
+
+    def _exit(self, t: float, life: _Life, end: End) -> Exited:
+        by = None if end.author is None else self._find_author(end.author)
+        del self._lives[id(life.task)]
         for nursery in life.nurseries:
             del self._places[nursery]
-        if life.within in self._places:
-            self._places[life.within].tasks.discard(id)
-        self._authors[repr(task)] = id
+        if life.place is not None:
+            life.place.tasks.discard(life.task)
+        self._authors[repr(life.task)] = life.id
         if len(self._authors) > AUTHORS:
             del self._authors[next(iter(self._authors))]
-        by = None if end.author is None else self._author(end.author)
         exc = end.exc if end.exc is None or self._shown else end.exc.partition(":")[0]
-        yield Exited(t, id, end.how, exc, self._say(end.reason), end.source, by, end.at)
+        return Exited(t, life.id, end.how, exc, self._quote(end.reason), end.source, by, end.at)
 
     def _explain(self, t: float, nursery: trio.Nursery | None, end: End) -> Iterator[Event]:
+        """Say why the nearest nursery that is cancelled was: the first of its dead knows."""
         for _ in range(LEVELS):
-            if nursery is None:
+            place = None if nursery is None else self._places.get(nursery)
+            if nursery is None or place is None:
                 return
-            scope = scope_of(nursery)
-            place = self._places.get(id := self._serials.number(nursery))
-            if scope.cancelled and place is not None:
+            if nursery.cancel_scope.cancel_called:
                 if not place.explained:
                     place.explained = True
-                    place.scope = scope
-                    yield self._describe(t, id, scope, end)
+                    yield self._describe(t, place, end)
                 return
             nursery = nursery.parent_task.parent_nursery
 
     # --- Words -----------------------------------------------------------------------------------
 
-    def _call(self, id: int, name: str) -> str:
-        return name if self._names is Names.SHOWN else f"task {id}"
-
-    def _say(self, text: str | None) -> str | None:
-        return text if self._shown else None
-
     @property
     def _shown(self) -> bool:
         return self._names is Names.SHOWN
 
-    def _author(self, words: str) -> int | str | None:
-        """Return who that is: "<Task 'alice' at 0x7f00>", as a cancellation has it."""
+    def _call(self, life: _Life) -> str:
+        return life.name if self._shown else f"task {life.id}"
+
+    def _quote(self, text: str | None) -> str | None:
+        return text if self._shown else None
+
+    def _find_author(self, words: str) -> int | str | None:
+        """Return whom Trio means by "<Task 'alice' at 0x7f00>": an id, or else the name."""
         id = self._authors.pop(words, None)
         if id is not None:
             self._authors[words] = id  # It may be asked for again: others died of it as well.
             return id
         name, _, address = words.removeprefix("<Task ").removesuffix(">").rpartition(" at 0x")
         try:
-            id = self._serials.at(int(address, 16))
+            life = self._lives.get(int(address, 16))
         except ValueError:
-            return None
-        life = None if id is None else self._lives.get(id)
+            life = None
         if life is not None and repr(life.task) == words:
-            return id
-        return self._say(name.strip("'\"") or None)
+            return life.id
+        return self._quote(name.strip("'\"") or None)

@@ -20,7 +20,7 @@ import trio
 from .endings import Endings, choose_endings
 from .events import VERSION, Event, Hello, Marked
 from .known import Known, Names
-from .snapshot import Serials, survey
+from .snapshot import Serials
 
 log = logging.getLogger(__name__)
 
@@ -77,11 +77,11 @@ class Recorder(trio.abc.Instrument):
         if self._known is not None:
             return
         self._began, self._origin = self._clock(), trio.current_time()
-        self._known = Known(self._serials, self._names, self._origin)
+        self._known = known = Known(self._serials, self._names, self._origin)
         self._endings.start()
         trio.lowlevel.add_instrument(self)
         self._emit(lambda: [self._hello()])
-        self.look()
+        self._emit(lambda: known.begin(self._now(), self._root))
 
     def detach(self) -> None:
         """Record nothing more. Idempotent."""
@@ -96,7 +96,7 @@ class Recorder(trio.abc.Instrument):
         known = self._known
         if known is not None:
             t = self._now()
-            self._emit(lambda: known.compare(t, survey(self._root, self._serials)))
+            self._emit(lambda: known.compare(t))
 
     def mark(self, text: str) -> None:
         """Put a word into the recording."""
@@ -106,7 +106,7 @@ class Recorder(trio.abc.Instrument):
         """Say hello and the whole tree as it is, for somebody who comes later."""
         known = Known(self._serials, self._names, self._origin)
         yield self._hello()
-        yield from known.compare(self._now(), survey(self._root, self._serials))
+        yield from known.begin(self._now(), self._root)
 
     # --- Hooks -----------------------------------------------------------------------------------
 

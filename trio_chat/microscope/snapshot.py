@@ -13,7 +13,6 @@ import math
 import os
 import weakref
 from collections.abc import Iterable
-from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path, PurePath
 from types import CodeType, FrameType
@@ -23,7 +22,9 @@ import outcome
 import trio
 
 # What a task waits at is a line outside these packages, or it would always be Trio's own.
-_PLUMBING: Final = tuple(str(Path(package.__file__ or "").parent) for package in (trio, outcome))
+_PLUMBING: Final = tuple(
+    f"{Path(package.__file__ or '').parent}{os.sep}" for package in (trio, outcome)
+)
 
 
 class _Numbered(weakref.ref[object]):
@@ -44,9 +45,6 @@ class Serials:
 
     def __len__(self) -> int:
         return len(self._numbers)
-
-    def __contains__(self, item: object) -> bool:
-        return id(item) in self._numbers
 
     def number(self, item: trio.lowlevel.Task | trio.Nursery) -> int:
         """Return the object's number, a new one at first sight."""
@@ -81,40 +79,46 @@ class Scope(NamedTuple):
 QUIET: Final = Scope(cancelled=False, deadline=None, shield=False)
 
 
-@dataclass(frozen=True, slots=True)
-class NurseryNode:
-    """A nursery and the tasks in it."""
+# Nodes are named tuples, for ten thousand of them have to be made in a few milliseconds.
+class NurseryNode(NamedTuple):
+    """A nursery and the tasks in it, the oldest first."""
 
     id: int
     scope: Scope
     tasks: tuple[TaskNode, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TaskNode:
+class TaskNode(NamedTuple):
     """A task and the nurseries that it has open, the outermost first."""
 
     id: int
     name: str
     nurseries: tuple[NurseryNode, ...]
-    count: int  # of the tasks in this part of the tree, this one included
+    count: int  # type: ignore[assignment]  # of the tasks in this part of the tree, itself included
 
 
-class Seen(NamedTuple):
-    """A task as it was found, before the tree is put together."""
-
-    task: trio.lowlevel.Task
-    id: int
-    name: str
-    nurseries: tuple[SeenNursery, ...]
-
-
-class SeenNursery(NamedTuple):
-    """A nursery as it was found: its tasks by number."""
-
-    id: int
-    scope: Scope
-    tasks: tuple[int, ...]
+def take_snapshot(root: trio.lowlevel.Task, serials: Serials) -> TaskNode:
+    """Return the tree below a task as it is now."""
+    number = serials.number
+    # Level by level on the way down, so that on the way up every child comes before its parent.
+    walk = [root]
+    opened: list[list[tuple[trio.Nursery, list[trio.lowlevel.Task]]]] = []
+    for task in walk:
+        pairs = [(one, in_order(one.child_tasks, serials)) for one in task.child_nurseries]
+        opened.append(pairs)
+        for _, tasks in pairs:
+            walk += tasks
+    done: dict[trio.lowlevel.Task, TaskNode] = {}
+    while walk:
+        task = walk.pop()
+        count = 1
+        nurseries = []
+        for nursery, tasks in opened.pop():
+            nodes = tuple(map(done.pop, tasks))
+            count += sum(node.count for node in nodes)
+            nurseries.append(NurseryNode(number(nursery), scope_of(nursery), nodes))
+        done[task] = TaskNode(number(task), task.name, tuple(nurseries), count)
+    return done[root]
 
 
 def scope_of(nursery: trio.Nursery) -> Scope:
@@ -127,49 +131,14 @@ def scope_of(nursery: trio.Nursery) -> Scope:
     return Scope(cancelled, None if deadline == math.inf else deadline, scope.shield)
 
 
-def survey(root: trio.lowlevel.Task, serials: Serials) -> list[Seen]:
-    """Return all tasks of the tree, every parent before its children."""
-    found: list[Seen] = []
-    waiting = [root]
-    number = serials.number
-    while waiting:
-        task = waiting.pop()
-        nurseries = []
-        for nursery in task.child_nurseries:
-            children = _in_order(nursery.child_tasks, serials)
-            waiting += children
-            ids = tuple(map(number, children))
-            nurseries.append(SeenNursery(number(nursery), scope_of(nursery), ids))
-        found.append(Seen(task, number(task), task.name, tuple(nurseries)))
-    return found
-
-
-def _in_order(tasks: frozenset[trio.lowlevel.Task], serials: Serials) -> list[trio.lowlevel.Task]:
-    """Number those that are new by their names, as Trio's set has no order; then sort."""
+def in_order(tasks: frozenset[trio.lowlevel.Task], serials: Serials) -> list[trio.lowlevel.Task]:
+    """Return tasks by their numbers. New ones are numbered by name: Trio's set has no order."""
     if len(tasks) < 2:
         return list(tasks)
-    new = [task for task in tasks if task not in serials]
-    if new:
-        new.sort(key=attrgetter("name"))
-        for task in new:
-            serials.number(task)
+    new = [task for task in tasks if serials.at(id(task)) is None]
+    for task in sorted(new, key=attrgetter("name")):
+        serials.number(task)
     return sorted(tasks, key=serials.number)
-
-
-def take_snapshot(root: trio.lowlevel.Task, serials: Serials) -> TaskNode:
-    """Return the tree below a task as it is now."""
-    done: dict[int, TaskNode] = {}
-    node = None
-    for seen in reversed(survey(root, serials)):
-        count = 1
-        nurseries = []
-        for nursery in seen.nurseries:
-            tasks = tuple(map(done.pop, nursery.tasks))
-            count += sum(task.count for task in tasks)
-            nurseries.append(NurseryNode(nursery.id, nursery.scope, tasks))
-        node = done[seen.id] = TaskNode(seen.id, seen.name, tuple(nurseries), count)
-    assert node is not None
-    return node
 
 
 def where(task: trio.lowlevel.Task) -> str | None:
