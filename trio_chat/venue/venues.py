@@ -14,9 +14,10 @@ from typing import Final
 import trio
 import trio.testing
 
-from ..client import Dial, connect_over, connect_plain_stream
+from ..client import Dial, connect_over, connect_plain_stream, connect_stream
 from ..client.nursery import open_service_nursery
 from ..config import Config
+from ..history import History
 from ..server import Server
 from ..transport import StreamTransport
 from .guests import Guest, PlainGuest
@@ -69,6 +70,18 @@ class Venue:
         guest: Guest = await self._nursery.start(attend, name=f"guest {name}")
         return guest
 
+    async def join_once(
+        self, name: str | None = None, *, room: str = LOBBY, history: int | None = None
+    ) -> Guest:
+        """Send a client in as `join` does, but one that does not come back when it is thrown out.
+
+        Raises:
+            Disconnected: it could not enter.
+        """
+        attend = partial(self._attend_once, name, room, history)
+        guest: Guest = await self._nursery.start(attend, name=f"guest {name}")
+        return guest
+
     async def _attend(
         self,
         name: str | None,
@@ -80,6 +93,21 @@ class Venue:
         line = _Line(self.dial)
         async with connect_over(line.dial, self.url_of(room), name=name, history=history) as chat:
             guest = Guest(chat, line.cut)
+            task_status.started(guest)
+            await guest.run()
+        guest.has_left()
+
+    async def _attend_once(
+        self,
+        name: str | None,
+        room: str,
+        history: int | None,
+        *,
+        task_status: trio.TaskStatus[Guest],
+    ) -> None:
+        stream, url = await self.dial(), self.url_of(room)
+        async with connect_stream(stream, url, name=name, history=history) as chat:
+            guest = Guest(chat, partial(trio.aclose_forcefully, stream))
             task_status.started(guest)
             await guest.run()
         guest.has_left()
@@ -114,13 +142,17 @@ async def open_server(config: Config | None = None) -> AsyncIterator[Venue]:
 
 
 @asynccontextmanager
-async def open_room(config: Config | None = None) -> AsyncIterator[Venue]:
+async def open_room(
+    config: Config | None = None, history: History | None = None, *, faults: int = 0
+) -> AsyncIterator[Venue]:
     """Run a server whose guests come over memory streams: time may be virtual.
 
+    `faults` is how many errors are expected of it, where somebody provokes them.
+
     Raises:
-        AssertionError: at the end, where the server had an error or lost something.
+        AssertionError: at the end, where the server had other errors or lost something.
     """
-    async with _running(config) as running, open_service_nursery() as guests:
+    async with _running(config, history, faults) as running, open_service_nursery() as guests:
         yield Venue(running.server, running.dial, guests)
 
 
@@ -149,8 +181,10 @@ class _Running:
 
 
 @asynccontextmanager
-async def _running(config: Config | None) -> AsyncIterator[_Running]:
-    server = Server(config or Config(port=0))
+async def _running(
+    config: Config | None, history: History | None = None, expected: int = 0
+) -> AsyncIterator[_Running]:
+    server = Server(config or Config(port=0), history)
     async with open_service_nursery() as nursery:
         running = _Running(server, nursery)
         await nursery.start(running.run, name="venue")
@@ -158,5 +192,5 @@ async def _running(config: Config | None) -> AsyncIterator[_Running]:
         server.drain()
         await running.over.wait()
     faults = server.house.tally.faults
-    if faults or server.exit_code:
+    if faults != expected or server.exit_code:
         raise AssertionError(f"{faults} faults, exit code {server.exit_code}: see the server's log")

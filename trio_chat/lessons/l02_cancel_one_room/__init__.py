@@ -1,0 +1,1 @@
+"""Lesson 2: cancel one room. What dies, what lives, when?"""

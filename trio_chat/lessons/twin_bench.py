@@ -1,0 +1,113 @@
+"""The bench of a twin: every task of an asyncio program is recorded, in the microscope's format.
+
+asyncio does not know which task belongs to which. So the task that created another one is written
+down as its parent, which is who the reader of the program believes to be in charge of it. A task
+that still runs when its parent has ended is an orphan.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import time
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, TypeVar
+
+import trio
+
+from ..microscope.events import VERSION, Exited, Hello, How, Marked, Opened, Spawned
+from ..microscope.recording import Recording
+
+T = TypeVar("T")
+Awaited = Generator[Any, None, T] | Coroutine[Any, Any, T]  # As asyncio's own annotations have it.
+
+
+class TwinBench:
+    """What a twin works with. `watch` first; `tell` prints a line."""
+
+    def __init__(self, tell: Callable[[str], None], title: str) -> None:
+        self._title = title
+        self._ids: dict[asyncio.Task[Any], int] = {}
+        self._parents: dict[asyncio.Task[Any], asyncio.Task[Any]] = {}
+        self._nurseries: dict[asyncio.Task[Any], int] = {}
+        self._last_id = 0
+        self._began = 0.0
+        self.tell = tell
+        self.recording = Recording()
+
+    def watch(self) -> None:
+        """Record the running task and everything that is created from here on in its loop."""
+        self._began = time.perf_counter()
+        python, pid = platform.python_version(), os.getpid()
+        self.recording.append(Hello(0.0, VERSION, python, trio.__version__, pid, self._title))
+        loop = asyncio.get_running_loop()
+        main = asyncio.current_task()
+        assert main is not None
+        self._note(main, name="main")
+        loop.set_task_factory(self._create)
+
+    def mark(self, text: str) -> None:
+        """Write into the recording what is about to be done."""
+        self.tell(f"\n→ {text}")
+        self.recording.append(Marked(self._now(), text))
+
+    # --- Counting --------------------------------------------------------------------------------
+
+    @property
+    def created(self) -> int:
+        """How many tasks there have been, the first one included."""
+        return len(self._ids)
+
+    def living(self) -> list[asyncio.Task[Any]]:
+        """Return the tasks that have not ended, in the order in which they were created."""
+        return [task for task in self._ids if not task.done()]
+
+    def orphans(self) -> list[asyncio.Task[Any]]:
+        """Return those of them that outlive the task that created them."""
+        return [
+            task for task in self.living() if task in self._parents and self._parents[task].done()
+        ]
+
+    # --- Recording -------------------------------------------------------------------------------
+
+    def _create(
+        self, loop: asyncio.AbstractEventLoop, coro: Awaited[T], **options: Any
+    ) -> asyncio.Task[T]:
+        task: asyncio.Task[T] = asyncio.Task(coro, loop=loop, **options)
+        self._note(task, name=str(options.get("name") or getattr(coro, "__name__", "task")))
+        return task
+
+    def _note(self, task: asyncio.Task[Any], name: str) -> None:
+        parent = asyncio.current_task() if self._ids else None
+        within = None
+        if parent is not None and parent in self._ids:
+            self._parents[task] = parent
+            within = self._nursery_of(parent)
+        self._ids[task] = number = self._number()
+        self.recording.append(Spawned(self._now(), number, name, within))
+        task.add_done_callback(self._note_end)
+
+    def _nursery_of(self, parent: asyncio.Task[Any]) -> int:
+        # There is none: it stands for "created by this task", so that the picture has a place.
+        if parent not in self._nurseries:
+            self._nurseries[parent] = number = self._number()
+            self.recording.append(Opened(self._now(), number, self._ids[parent]))
+        return self._nurseries[parent]
+
+    def _note_end(self, task: asyncio.Task[Any]) -> None:
+        number = self._ids[task]
+        if task.cancelled():
+            event = Exited(self._now(), number, How.CANCELLED)
+        elif (error := task._exception) is not None:  # `exception()` would count as noticing it.
+            event = Exited(self._now(), number, How.RAISED, repr(error))
+        else:
+            event = Exited(self._now(), number, How.RETURNED)
+        self.recording.append(event)
+
+    def _number(self) -> int:
+        self._last_id += 1
+        return self._last_id
+
+    def _now(self) -> float:
+        return round(time.perf_counter() - self._began, 6)
