@@ -48,16 +48,16 @@ class Serials:
 
     def number(self, item: trio.lowlevel.Task | trio.Nursery) -> int:
         """Return the object's number, a new one at first sight."""
-        address = id(item)
-        number = self._numbers.get(address)
-        if number is None:
-            # The object is alive, so nothing else is listed under its address: what was there
-            # before has been forgotten when it was freed.
-            self._last = number = self._last + 1
-            self._numbers[address] = number
-            self._references[address] = reference = _Numbered(item, self._forget)
-            reference.address = address
-        return number
+        return self._numbers.get(id(item)) or self._add(item)
+
+    def _add(self, item: trio.lowlevel.Task | trio.Nursery) -> int:
+        # The object is alive, so nothing else is listed under its address: what was there before
+        # was forgotten when it was freed.
+        reference = _Numbered(item, self._forget)
+        reference.address = address = id(item)
+        self._references[address] = reference
+        self._last = self._numbers[address] = self._last + 1
+        return self._last
 
     def at(self, address: int) -> int | None:
         """Return the number of what lives there now."""
@@ -69,7 +69,7 @@ class Serials:
 
 
 class Scope(NamedTuple):
-    """The state of a nursery's cancel scope. `deadline` is in Trio's time."""
+    """The state of a nursery's cancel scope. `deadline` is in seconds from the look."""
 
     cancelled: bool
     deadline: float | None
@@ -99,36 +99,37 @@ class TaskNode(NamedTuple):
 
 def take_snapshot(root: trio.lowlevel.Task, serials: Serials) -> TaskNode:
     """Return the tree below a task as it is now."""
-    number = serials.number
-    # Level by level on the way down, so that on the way up every child comes before its parent.
+    # Level by level on the way down; so on the way up every child comes before its parent.
     walk = [root]
     opened: list[list[tuple[trio.Nursery, list[trio.lowlevel.Task]]]] = []
     for task in walk:
-        pairs = [(one, in_order(one.child_tasks, serials)) for one in task.child_nurseries]
-        opened.append(pairs)
-        for _, tasks in pairs:
+        inside = []
+        for nursery in task.child_nurseries:
+            tasks = in_order(children, serials) if (children := nursery.child_tasks) else []
+            inside.append((nursery, tasks))
             walk += tasks
+        opened.append(inside)
     done: dict[trio.lowlevel.Task, TaskNode] = {}
     while walk:
         task = walk.pop()
-        count = 1
-        nurseries = []
+        count, nurseries = 1, ()
         for nursery, tasks in opened.pop():
-            nodes = tuple(map(done.pop, tasks))
-            count += sum(node.count for node in nodes)
-            nurseries.append(NurseryNode(number(nursery), scope_of(nursery), nodes))
-        done[task] = TaskNode(number(task), task.name, tuple(nurseries), count)
+            nodes: tuple[TaskNode, ...] = ()
+            if tasks:
+                nodes = tuple(map(done.pop, tasks))
+                count += sum([node.count for node in nodes])
+            nurseries += (NurseryNode(serials.number(nursery), scope_of(nursery), nodes),)
+        done[task] = TaskNode(serials.number(task), task.name, nurseries, count)
     return done[root]
 
 
 def scope_of(nursery: trio.Nursery) -> Scope:
     """Return the state of the nursery's scope."""
     scope = nursery.cancel_scope
-    deadline = scope.deadline
-    cancelled = scope.cancel_called
-    if deadline == math.inf and not cancelled and not scope.shield:
+    if scope.deadline == math.inf and not scope.cancel_called and not scope.shield:
         return QUIET
-    return Scope(cancelled, None if deadline == math.inf else deadline, scope.shield)
+    left = None if scope.deadline == math.inf else round(scope.relative_deadline, 6)
+    return Scope(scope.cancel_called, left, scope.shield)
 
 
 def in_order(tasks: frozenset[trio.lowlevel.Task], serials: Serials) -> list[trio.lowlevel.Task]:

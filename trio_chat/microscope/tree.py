@@ -1,30 +1,113 @@
-"""A snapshot for reading: as text in a terminal, and as values for JSON. Pure functions."""
+"""A snapshot for reading: as text for a terminal, and as values for JSON. Pure functions.
+
+A nursery has a line of its own only where a task has several; else its state stands behind the
+task. Neither form minds how deep the tree is: the JSON is two flat lists, not values within values.
+"""
 
 from __future__ import annotations
 
-from .snapshot import TaskNode
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from .snapshot import QUIET, NurseryNode, Scope, TaskNode
+
+_Item = TaskNode | NurseryNode | str
+
+FOLD: Final = 60  # So many tasks of one nursery are shown.
 
 
-def render(tree: TaskNode, *, fold: int = 60) -> str:
-    """Return the tree as lines; of more than `fold` siblings only the first are shown."""
+def render(tree: TaskNode, *, fold: int = FOLD) -> str:
+    """Return the tree as lines. Of a nursery's tasks the first `fold` are shown."""
     lines: list[str] = []
-    waiting = [(tree, "", "")]
+    waiting: list[tuple[_Item, str, str]] = [(tree, "", "")]
     while waiting:
-        node, first, rest = waiting.pop()
-        lines.append(first + node.name)
-        children = [task for nursery in node.nurseries for task in nursery.tasks]
-        shown = children[:fold]
-        if len(children) > fold:
-            more = sum(task.count for task in children[fold:])
-            lines.append(f"{rest}… and {more} more")
-        for index, task in reversed(list(enumerate(shown))):
-            last = index == len(shown) - 1
-            waiting.append(
-                (task, rest + ("└── " if last else "├── "), rest + ("    " if last else "│   "))
-            )
+        item, lead, rest = waiting.pop()
+        lines.append(lead + _label(item))
+        below = _below(item, fold)
+        for one in reversed(below):
+            last = one is below[-1]
+            branch, trunk = ("└── ", "    ") if last else ("├── ", "│   ")
+            waiting.append((one, rest + branch, rest + trunk))
     return "\n".join(lines)
 
 
+def _below(item: _Item, fold: int) -> Sequence[_Item]:
+    match item:
+        case TaskNode():
+            open_ones = _worth_showing(item)
+            return _fold(open_ones[0].tasks, fold) if len(open_ones) == 1 else open_ones
+        case NurseryNode():
+            return _fold(item.tasks, fold)
+        case str():
+            return []
+
+
+def _worth_showing(task: TaskNode) -> list[NurseryNode]:
+    return [one for one in task.nurseries if one.tasks or one.scope != QUIET]
+
+
+def _fold(tasks: Sequence[TaskNode], fold: int) -> Sequence[_Item]:
+    if len(tasks) <= fold:
+        return tasks
+    folded = tasks[fold:]
+    kinds = Counter(_kind(task.name) for task in folded)
+    words = ", ".join(f"{kind} ×{count:,}" for kind, count in kinds.most_common())
+    below = sum(task.count for task in folded) - len(folded)
+    tail = f"; {below:,} tasks below them" if below else ""
+    return [*tasks[:fold], f"… and {len(folded):,} more: {words}{tail}"]
+
+
+def _kind(name: str) -> str:
+    """Return what kind of task that is: "member" of "member alice"."""
+    return _printable(name.partition(" ")[0])
+
+
+def _label(item: _Item) -> str:
+    match item:
+        case TaskNode():
+            shown = _worth_showing(item)
+            state = _describe(shown[0].scope) if len(shown) == 1 else ""
+            return _printable(item.name) + state
+        case NurseryNode():
+            return f"nursery {item.id}" + _describe(item.scope)
+        case str():
+            return item
+
+
+def _describe(scope: Scope) -> str:
+    words = []
+    if scope.cancelled:
+        words.append("cancelled")
+    if scope.deadline is not None and not scope.cancelled:
+        words.append(f"deadline in {scope.deadline:.1f} s")
+    if scope.shield:
+        words.append("shielded")
+    return f" ({', '.join(words)})" if words else ""
+
+
+def _printable(name: str) -> str:
+    """Return the name for a terminal: what a peer called itself moves no cursor."""
+    if name.isprintable():
+        return name
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in name
+    )
+
+
 def to_json(tree: TaskNode) -> dict[str, object]:
-    """Return the tree as values."""
-    return {"id": tree.id, "name": tree.name}
+    """Return the tree as two lists, tasks and nurseries, each parent before its children.
+
+    The keys are those of a recording's events; a deadline is in seconds from now.
+    """
+    tasks: list[dict[str, object]] = []
+    nurseries: list[dict[str, object]] = []
+    waiting: list[tuple[TaskNode, int | None]] = [(tree, None)]
+    while waiting:
+        task, within = waiting.pop()
+        tasks.append({"id": task.id, "name": task.name, "within": within})
+        for nursery in task.nurseries:
+            nurseries.append({"id": nursery.id, "of": task.id, **nursery.scope._asdict()})
+        for nursery in reversed(task.nurseries):
+            waiting += [(one, nursery.id) for one in reversed(nursery.tasks)]
+    return {"tasks": tasks, "nurseries": nurseries}
