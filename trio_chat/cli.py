@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NoReturn
@@ -24,7 +25,7 @@ from .settings import Unit, option
 from .sources import Settled, SourceError, nearest, settle
 
 # Commands that say themselves which arguments they take; only the one that was asked for is.
-LATE: Final = ("lab",)
+LATE: Final = ("tree", "record", "replay", "lab")
 SWITCHES: Final = ("--config", "--json", "--help", "--help-all", "--version")
 
 
@@ -51,20 +52,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(command: argparse.Namespace) -> int:
     match command.command:
         case "serve":
-            settled = _settle(command)
-            from .process import serve
-
-            return serve(settled.config)
+            return _serve(command)
         case "config":
             return _show(_settle(command), command.form)
         case "connect":
             return _connect(command)
+        case "tree" | "record" | "replay":
+            from .microscope.commands import run as look
+
+            return look(command, _folders())
         case "lab":
             from .lessons.command import run
 
             return run(command)
         case _:
-            return refuse("say what to do: serve, connect or config (--help tells more)")
+            return refuse("say what to do: serve, connect, config, tree … (--help tells more)")
 
 
 def _show(settled: Settled, form: str) -> int:
@@ -102,7 +104,9 @@ def _new_parser(wanted: str) -> _Parser:
         command = commands.add_parser(name, add_help=False, allow_abbrev=False)
         _add_help(command)
         _add_settings(command)
-        if name == "config":
+        if name == "serve":
+            _add_microscope(command)
+        else:
             command.add_argument("--json", dest="form", action="store_const", const="json")
     connect = commands.add_parser("connect", add_help=False, allow_abbrev=False)
     _add_help(connect)
@@ -116,12 +120,23 @@ def _new_parser(wanted: str) -> _Parser:
 
 def _add_late(parser: argparse.ArgumentParser, name: str) -> None:
     match name:
+        case "tree" | "record" | "replay":
+            from .microscope.commands import add_arguments as add_to
+
+            add_to(parser, name)
         case "lab":
             from .lessons.command import add_arguments
 
             add_arguments(parser)
         case _:
             raise AssertionError(name)
+
+
+def _add_microscope(parser: argparse.ArgumentParser) -> None:
+    # No settings: a server that shows or even breaks itself must not be one by its environment.
+    parser.add_argument("--microscope", nargs="?", const="", metavar="ADDRESS")
+    parser.add_argument("--microscope-names", choices=("names", "ids"), default="names")
+    parser.add_argument("--lab", action="store_const", const="lab")
 
 
 def _add_conversation(parser: argparse.ArgumentParser) -> None:
@@ -164,6 +179,33 @@ def _settle(command: argparse.Namespace) -> Settled:
     for warning in settled.warnings:
         say(f"warning: {warning}")
     return settled
+
+
+# --- serve ---
+
+
+def _serve(command: argparse.Namespace) -> int:
+    config = _settle(command).config
+    from .process import serve
+
+    if command.microscope is None:
+        return refuse("--lab needs --microscope") if command.lab else serve(config)
+    from .microscope.wish import Unservable, wish_for
+
+    try:
+        wish = wish_for(
+            command.microscope, command.microscope_names, command.lab, config.host, _folders()[0]
+        )
+    except Unservable as error:
+        return refuse(str(error))
+    return serve(config, wish)
+
+
+def _folders() -> list[Path]:
+    """Return where a user's sockets may be: a new one below the first, others below any."""
+    named = os.environ.get("XDG_RUNTIME_DIR")
+    temporary = Path(tempfile.gettempdir())
+    return [Path(named), temporary] if named else [temporary]
 
 
 # --- connect ---

@@ -25,6 +25,12 @@ def say(message: str) -> None:
     sys.stderr.flush()
 
 
+def announce(text: str) -> None:
+    """Write lines to standard error, as they are but for control characters."""
+    sys.stderr.write("".join(f"{escape(line)}\n" for line in text.split("\n")))
+    sys.stderr.flush()
+
+
 def tell(text: str) -> None:
     """Print `text`, as it is, to standard output."""
     try:

@@ -1,51 +1,82 @@
 """A server as a process: what `trio-chat serve` runs, from the settings to an exit code.
 
-The only module that takes signals. The first SIGINT or SIGTERM drains the server, a second one
-ends the process at once.
+The first SIGINT or SIGTERM drains the server, a second one ends the process at once. SIGUSR1 prints
+the tree of tasks.
 
     main
-    ├── signals     for as long as there is a server
-    └── server      drained, it ends everything
+    ├── signals         for as long as there is a server
+    ├── microscope      where it was asked for; its end is no end of the server
+    └── server          drained, it ends everything
 """
 
 import gc
+import logging
 import os
 import resource
 import signal
 from contextlib import suppress
 from types import FrameType
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import trio
 
 from . import logs, usage
 from .config import Config
-from .console import refuse, say, tell
+from .console import announce, refuse, say, tell
 from .history import HistoryUnavailable
+from .microscope.snapshot import Serials, take_snapshot
+from .microscope.tree import render
 from .server import Server
 
+if TYPE_CHECKING:
+    from .microscope.serving import Doors
+    from .microscope.wish import Wish
+
+log = logging.getLogger(__name__)
+
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+FAREWELL: Final = 1.0  # seconds in which those who watch hear how the server ended
 
 
-def serve(config: Config) -> int:
-    """Serve until a signal comes; return the exit code.
+def serve(config: Config, wish: "Wish | None" = None) -> int:
+    """Serve until a signal comes, with a microscope if one is wished for; return the exit code.
 
     Raises:
         KeyboardInterrupt: a Ctrl-C came before the server listened.
     """
     logs.configure(config.log_level, config.log_format)
     _raise_limit_of_open_files()
-    return trio.run(_serve_until_drained, config)
+    return trio.run(_serve_under_a_microscope, config, wish)
 
 
-async def _serve_until_drained(config: Config) -> int:
-    trio.lowlevel.current_task().name = "main"
+async def _serve_under_a_microscope(config: Config, wish: "Wish | None") -> int:
+    root = trio.lowlevel.current_task()
+    root.name = "main"
+    if wish is None:
+        return await _serve_until_drained(config, None)
+    # Imported late: a server without a microscope starts, and stays, without it.
+    from .microscope.serving import Doors
+    from .microscope.wish import Unservable
+
+    doors = Doors(wish, root)
+    try:
+        await doors.open()
+    except Unservable as error:
+        return refuse(f"no microscope: {error}")
+    try:
+        return await _serve_until_drained(config, doors)
+    finally:
+        doors.shut()
+
+
+async def _serve_until_drained(config: Config, doors: "Doors | None") -> int:
     try:
         server = Server(config)
     except HistoryUnavailable as error:
         return refuse(f"can't open the history {usage.hide_password(config.history)}: {error}")
     failure = ""
     async with trio.open_nursery() as beside:
+        signals = trio.CancelScope()
         async with trio.open_nursery() as nursery:
             try:
                 await nursery.start(server.run, name="server")
@@ -55,24 +86,38 @@ async def _serve_until_drained(config: Config) -> int:
             except HistoryUnavailable as error:
                 failure = f"can't open the history {usage.hide_password(config.history)}: {error}"
             else:
-                await beside.start(_obey_signals, server, name="signals")
+                await beside.start(_obey_signals, server, signals, name="signals")
+                if doors is not None:
+                    await beside.start(doors.serve, name="microscope")
+                    announce(f"microscope on {doors.path}")
+                    if doors.url is not None:
+                        announce(f"microscope on {doors.url}")
                 _forget_the_start()
                 tell(f"listening on {server.url}")
         # The server has drained; nobody is left to take signals for.
-        beside.cancel_scope.cancel(reason="the server has ended")
+        signals.cancel(reason="the server has ended")
+        if doors is not None:
+            doors.close()
+        beside.cancel_scope.deadline = trio.current_time() + FAREWELL
     return refuse(failure) if failure else server.exit_code
 
 
 async def _obey_signals(
-    server: Server, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    server: Server,
+    scope: trio.CancelScope,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Drain at the first signal; from then on a signal ends the process.
 
-    If cancelled, signals do again what they did before.
+    If cancelled, by `scope` or otherwise, signals do again what they did before.
     """
-    with trio.open_signal_receiver(*SIGNALS) as received:
+    with scope, trio.open_signal_receiver(*SIGNALS, signal.SIGUSR1) as received:
         task_status.started()
         async for number in received:
+            if number == signal.SIGUSR1:
+                _show_tree()
+                continue
             if signal.getsignal(number) is _end_at_once:
                 # Both came in one step, so this one is the second.
                 _end_at_once(number, None)
@@ -80,6 +125,16 @@ async def _obey_signals(
             # Not by way of Trio: a second signal must work even where the loop is stuck.
             for each in SIGNALS:
                 signal.signal(each, _end_at_once)
+
+
+def _show_tree() -> None:
+    # Whoever looks must not end what is looked at, not even where standard error is gone.
+    try:
+        nursery = trio.lowlevel.current_task().parent_nursery
+        assert nursery is not None
+        announce(render(take_snapshot(nursery.parent_task, Serials())))
+    except Exception:
+        log.exception("the tree could not be shown")
 
 
 def _end_at_once(number: int, frame: FrameType | None) -> NoReturn:

@@ -1,0 +1,129 @@
+"""`trio-chat tree`, `record` and `replay`: their arguments, and from these to an exit code.
+
+A process of their own beside the server's: they ask it over its Unix socket. Ctrl-C is how they
+usually end, and no error. Exit codes: 0, or 2 for what the caller has to mend.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from ..console import announce, refuse, tell
+from .asking import NoAnswer
+from .discovery import NoServer, choose_socket
+from .drawing import show_tree, watch_tree
+from .events import BadRecording
+from .recording import Recording, to_html
+from .taking import record
+
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
+    """Declare what one of the commands takes."""
+    match command:
+        case "tree":
+            parser.add_argument("--watch", dest="how", action="store_const", const="watch")
+            parser.add_argument("--json", dest="form", action="store_const", const="json")
+            parser.add_argument("target", nargs="?", metavar="PID|PATH")
+        case "record":
+            parser.add_argument("file", type=Path, metavar="FILE")
+            parser.add_argument("--seconds", type=_seconds, default=math.inf, metavar="N")
+            parser.add_argument("target", nargs="?", metavar="PID|PATH")
+        case "replay":
+            parser.add_argument("file", type=Path, metavar="FILE")
+            parser.add_argument("--to", type=Path, metavar="FILE.html")
+        case _:
+            raise AssertionError(command)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not seconds > 0:
+        raise argparse.ArgumentTypeError(f"expected a number of seconds, not {text!r}")
+    return seconds
+
+
+def run(command: argparse.Namespace, parents: Sequence[Path]) -> int:
+    """Do what was asked for; return the exit code. Sockets are looked for below `parents`."""
+    try:
+        match command.command:
+            case "tree":
+                return run_tree(command, parents)
+            case "record":
+                return run_record(command, parents)
+            case _:
+                return run_replay(command.file, command.to)
+    except NoServer as error:
+        code = refuse(str(error))
+        for path in error.found:
+            announce(f"  {path.stem:>8}  {path}")
+        return code
+    except NoAnswer as error:
+        return refuse(str(error))
+
+
+def run_tree(command: argparse.Namespace, parents: Sequence[Path]) -> int:
+    """Print the tree of a server, or draw it again and again."""
+    path = choose_socket(command.target, parents)
+    form: str | None = command.form
+    if command.how is None:
+        return trio.run(_until_signal, lambda: show_tree(path, form))
+    return trio.run(_until_signal, lambda: watch_tree(path, form))
+
+
+def run_record(command: argparse.Namespace, parents: Sequence[Path]) -> int:
+    """Write what happens in a server to a file, until one of both ends."""
+    path = choose_socket(command.target, parents)
+    file: Path = command.file
+    try:
+        return trio.run(_until_signal, lambda: record(path, file, command.seconds))
+    except OSError as error:
+        return refuse(f"{file}: {error.strerror or error}")
+
+
+def run_replay(source: Path, to: Path | None) -> int:
+    """Make a page of a recording; print where it is."""
+    page = to or source.with_name(f"{source.name}.html")
+    try:
+        recording = Recording.read(source)
+        if not len(recording):
+            return refuse(f"{source}: there is nothing in it")
+        text = to_html(recording, title=source.name)
+        page.write_text(text, encoding="utf-8")
+    except BadRecording as bad:
+        return refuse(f"{source}: {bad}")
+    except OSError as error:
+        return refuse(f"{error.filename or source}: {error.strerror or error}")
+    tell(str(page))
+    return 0
+
+
+async def _until_signal(work: Callable[[], Awaitable[int]]) -> int:
+    """Do the work until it is done or somebody wants an end; both are a good end."""
+    code = 0
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_cancel_at_signal, nursery.cancel_scope, name="signals")
+        code = await work()
+        nursery.cancel_scope.cancel(reason="done")
+    return code
+
+
+async def _cancel_at_signal(
+    scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    with trio.open_signal_receiver(*SIGNALS) as received:
+        task_status.started()
+        async for _ in received:
+            scope.cancel(reason="a signal")
+            return

@@ -1,0 +1,208 @@
+"""One recorder for everybody who watches, and what waits for each of them.
+
+A `Microscope` lives beside the server, in its loop. The recorder is attached with the first watcher
+and detached with the last: while nobody watches, Trio has no instrument to call. A watcher has a
+bounded buffer; nobody waits for the slow. Who has lost something starts anew, with hello and the
+whole tree. `close` is the end: watchers get what waits for them, and nothing more will come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Final
+
+import trio
+
+from .events import Event, Hello, encode
+from .pace import Pace
+from .recorder import Names, Recorder
+from .snapshot import Serials, TaskNode, take_snapshot
+
+# A tree of 10,000 that is cancelled at once is told to everybody who keeps up a little.
+MAX_LINES: Final = 40_000
+MAX_BYTES: Final = 4 * 1024 * 1024
+MAX_WATCHERS: Final = 16
+LINES_A_TURN: Final = 500  # that are written before others may run
+
+
+class TooManyWatchers(Exception):
+    """Nobody more can watch for now."""
+
+
+class Watcher:
+    """One watcher's buffer: lines of JSON. Full, it is emptied, and its watcher starts anew."""
+
+    def __init__(self, microscope: Microscope) -> None:
+        self.behind = True  # It needs the whole tree.
+        self._microscope = microscope
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._news = trio.Event()
+
+    def put(self, line: bytes) -> None:
+        """Take one line, unless the whole tree is due anyway."""
+        if self.behind:
+            return
+        if len(self._lines) >= MAX_LINES or self._size + len(line) > MAX_BYTES:
+            self._lines, self._size = [], 0
+            self.behind = True
+        else:
+            self._lines.append(line)
+            self._size += len(line)
+        self._news.set()
+
+    def wake(self) -> None:
+        """Let it see that the microscope is closed."""
+        self._news.set()
+
+    async def take(self) -> bytes:
+        """Wait for news and return the lines, each with its newline.
+
+        Raises:
+            trio.EndOfChannel: the microscope is closed, and everything was taken.
+        """
+        while not (self.behind or self._lines):
+            if self._microscope.closed:
+                raise trio.EndOfChannel
+            self._news = trio.Event()
+            await self._news.wait()
+        if self.behind:
+            return await self._begin_anew()
+        await trio.lowlevel.checkpoint()
+        lines = b"".join(self._lines)
+        self._lines, self._size = [], 0
+        return lines
+
+    async def _begin_anew(self) -> bytes:
+        # From the look on nothing is dropped, so what comes while it is written is told after it.
+        events = await self._microscope.pace.turn(self._look_at_everything)
+        parts = []
+        for start in range(0, len(events), LINES_A_TURN):
+            parts += [to_line(event) for event in events[start : start + LINES_A_TURN]]
+            await trio.lowlevel.checkpoint()
+        return b"".join(parts)
+
+    def _look_at_everything(self) -> list[Event]:
+        events = self._microscope.describe()
+        self.behind = False
+        return events
+
+
+def to_line(event: Event) -> bytes:
+    """Return an event as a line, with its newline."""
+    return encode(event).encode() + b"\n"
+
+
+class Microscope:
+    """Looks at the tree below `root`, for as many as watch."""
+
+    def __init__(self, root: trio.lowlevel.Task, *, names: Names, lab: bool) -> None:
+        self.root = root
+        self.serials = Serials()
+        self.names = names
+        self.pace = Pace()
+        self.closed = False
+        self._lab = lab
+        self._watchers: set[Watcher] = set()
+        self._recorder = Recorder(root, self._publish, names=names, serials=self.serials)
+        self._watched = trio.Event()
+
+    @property
+    def attached(self) -> bool:
+        """Whether Trio calls it, that is, whether somebody watches."""
+        return self._recorder.attached
+
+    @contextmanager
+    def watch(self) -> Iterator[Watcher]:
+        """Watch for as long as the block lasts.
+
+        Raises:
+            TooManyWatchers: there is no place.
+        """
+        if len(self._watchers) >= MAX_WATCHERS:
+            raise TooManyWatchers(f"{MAX_WATCHERS} watch already")
+        watcher = Watcher(self)
+        self._watchers.add(watcher)
+        self._watched.set()
+        try:
+            yield watcher
+        finally:
+            self._watchers.discard(watcher)
+            if not self._watchers:
+                self._recorder.detach()
+
+    async def look_while_watched(self) -> None:
+        """Look again and again, at its pace, for as long as somebody watches."""
+        while not self.closed:
+            await self._watched.wait()
+            self._watched = trio.Event()
+            while self._watchers:
+                await self.pace.turn(self._look_again)
+
+    def _look_again(self) -> None:
+        self._recorder.look()
+        if not self._recorder.attached and not self._all_behind():
+            self.close()  # It has failed, and said so; who watches is not left hanging.
+
+    def _all_behind(self) -> bool:
+        return all(watcher.behind for watcher in self._watchers)
+
+    def describe(self) -> list[Event]:
+        """Return hello and the whole tree; whoever else watches hears what has changed."""
+        if self._recorder.attached:
+            self._recorder.look()
+        else:
+            self._recorder.attach()
+        return [self._introduce(event) for event in self._recorder.describe()]
+
+    def snapshot(self) -> TaskNode:
+        """Return the tree as it is now, whether somebody watches or not."""
+        tree = take_snapshot(self.root, self.serials)
+        return hide_names(tree) if self.names is Names.IDS else tree
+
+    def mark(self, text: str) -> None:
+        """Say what is going to be done, behind everything that was so before."""
+        self._recorder.look()
+        self._recorder.mark(text)
+
+    def look(self) -> None:
+        """Look at once: something was done."""
+        self.pace.now(self._recorder.look)
+
+    def close(self) -> None:
+        """Tell nothing more than what has happened. Idempotent."""
+        if not self.closed:
+            self._recorder.look()
+            self.closed = True
+            for watcher in self._watchers:
+                watcher.wake()
+
+    def _publish(self, event: Event) -> None:
+        if self._all_behind():
+            return
+        line = to_line(self._introduce(event))
+        for watcher in self._watchers:
+            watcher.put(line)
+
+    def _introduce(self, event: Event) -> Event:
+        return replace(event, lab=True) if self._lab and isinstance(event, Hello) else event
+
+
+def hide_names(tree: TaskNode) -> TaskNode:
+    """Return the same tree, in which each task is called by its number."""
+    done: dict[int, TaskNode] = {}
+    waiting = [tree]
+    order = []
+    while waiting:
+        node = waiting.pop()
+        order.append(node)
+        waiting += [task for nursery in node.nurseries for task in nursery.tasks]
+    for node in reversed(order):
+        nurseries = tuple(
+            nursery._replace(tasks=tuple(done.pop(task.id) for task in nursery.tasks))
+            for nursery in node.nurseries
+        )
+        done[node.id] = node._replace(name=f"task {node.id}", nurseries=nurseries)
+    return done[tree.id]
