@@ -44,7 +44,8 @@ class TwinBench:
         loop = asyncio.get_running_loop()
         main = asyncio.current_task()
         assert main is not None
-        self._note(main, name="main")
+        main.set_name("main")
+        self._note(main)
         loop.set_task_factory(self._create)
 
     def mark(self, text: str) -> None:
@@ -75,18 +76,23 @@ class TwinBench:
         self, loop: asyncio.AbstractEventLoop, coro: Awaited[T], **options: Any
     ) -> asyncio.Task[T]:
         task: asyncio.Task[T] = asyncio.Task(coro, loop=loop, **options)
-        self._note(task, name=str(options.get("name") or getattr(coro, "__name__", "task")))
+        creator = asyncio.current_task(loop)
+        if creator in self._ids:  # What asyncio.run creates at its end is none of the program's.
+            self._parents[task] = creator
+            self._note(task, self._nursery_of(creator))
         return task
 
-    def _note(self, task: asyncio.Task[Any], name: str) -> None:
-        parent = asyncio.current_task() if self._ids else None
-        within = None
-        if parent is not None and parent in self._ids:
-            self._parents[task] = parent
-            within = self._nursery_of(parent)
+    def _note(self, task: asyncio.Task[Any], within: int | None = None) -> None:
         self._ids[task] = number = self._number()
-        self.recording.append(Spawned(self._now(), number, name, within))
+        place, t = len(self.recording), self._now()
+        self.recording.append(Spawned(t, number, _name(task), within))
         task.add_done_callback(self._note_end)
+
+        def name_it() -> None:
+            # Up to Python 3.13 a loop gives a task its name when the factory has returned.
+            self.recording.events[place] = Spawned(t, number, _name(task), within)
+
+        asyncio.get_running_loop().call_soon(name_it)
 
     def _nursery_of(self, parent: asyncio.Task[Any]) -> int:
         # There is none: it stands for "created by this task", so that the picture has a place.
@@ -111,3 +117,9 @@ class TwinBench:
 
     def _now(self) -> float:
         return round(time.perf_counter() - self._began, 6)
+
+
+def _name(task: asyncio.Task[Any]) -> str:
+    # Who was given no name is called by what it does, which says more than "Task-7".
+    name = task.get_name()
+    return getattr(task.get_coro(), "__name__", name) if name.startswith("Task-") else name
