@@ -13,9 +13,11 @@ from .sources import DEFAULT, Settled
 
 USAGE: Final = "usage: trio-chat COMMAND [OPTION]..."
 COMMANDS: Final = """\
-  serve         run the server
+  serve         run the server (--microscope: one may look into it)
   connect URL   chat in a terminal or pipe (--name --history --json --time -v)
-  config        print the settings in force and where each came from (--json)"""
+  config        print the settings in force and where each came from (--json)
+  tree          what runs in a server; also: record FILE, replay FILE
+  lab [N]       lessons: what lives and what dies, tried on the server"""
 CONNECT: Final = """\
 options of connect, to ws://HOST/ws/chat/ROOM/, http://HOST/chat/ROOM/ or HOST:PORT/ROOM:
   --name TEXT              what to be called (the server chooses)
@@ -23,6 +25,15 @@ options of connect, to ws://HOST/ws/chat/ROOM/, http://HOST/chat/ROOM/ or HOST:P
   --json                   everything that happens, an object a line
   --time                   the time before each message
   --verbose, -v            tell on standard error who comes and goes, in a pipe too"""
+MICROSCOPE: Final = """\
+looking into a running server:
+  serve --microscope       open a Unix socket for tree and record
+  serve --microscope ADDRESS  a page as well, at 127.0.0.1:PORT or [::1]:PORT
+  --microscope-names WORD  what others see of names: names, ids (names)
+  --lab                    the page may also cancel, raise, stall and set deadlines
+  tree [PID|PATH]          print its tasks as a tree (--watch: when it changes; --json)
+  record FILE [PID|PATH]   write down what happens, until Ctrl-C (--seconds N)
+  replay FILE              make a page of that, FILE.html (--to FILE.html)"""
 OTHERS: Final = """\
   --config FILE            settings as TOML; options and variables go before
   --version, --help, --help-all"""
@@ -60,7 +71,9 @@ def long_help() -> str:
         "0 means no limit unless something else is said. Each option is also a variable "
         "(TRIO_CHAT_MAX_MESSAGE) and a key of the file (max-message)."
     )
-    return "\n".join([*parts, "", CONNECT, "", "more:", OTHERS, "", textwrap.fill(closing, 79)])
+    return "\n".join(
+        [*parts, "", CONNECT, "", MICROSCOPE, "", "more:", OTHERS, "", textwrap.fill(closing, 79)]
+    )
 
 
 def _line(name: str) -> str:
