@@ -27,8 +27,7 @@ options of connect, to ws://HOST/ws/chat/ROOM/, http://HOST/chat/ROOM/ or HOST:P
   --verbose, -v            tell on standard error who comes and goes, in a pipe too"""
 MICROSCOPE: Final = """\
 looking into a running server:
-  serve --microscope       open a Unix socket for tree and record
-  serve --microscope ADDRESS  a page as well, at 127.0.0.1:PORT or [::1]:PORT
+  serve --microscope [AT]  open a Unix socket; AT 127.0.0.1:PORT, a page as well
   --microscope-names WORD  what others see of names: names, ids (names)
   --lab                    the page may also cancel, raise, stall and set deadlines
   tree [PID|PATH]          print its tasks as a tree (--watch: when it changes; --json)

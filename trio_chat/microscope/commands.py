@@ -30,18 +30,32 @@ def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
     """Declare what one of the commands takes."""
     match command:
         case "tree":
-            parser.add_argument("--watch", dest="how", action="store_const", const="watch")
-            parser.add_argument("--json", dest="form", action="store_const", const="json")
-            parser.add_argument("target", nargs="?", metavar="PID|PATH")
+            parser.description = "Print the tasks of a running server as a tree."
+            _add_switch(parser, "--watch", "print it again whenever it has changed")
+            _add_switch(parser, "--json", "as values, a tree a line")
+            _add_target(parser)
         case "record":
+            parser.description = "Write down what the tasks of a server do, a line an event."
             parser.add_argument("file", type=Path, metavar="FILE")
-            parser.add_argument("--seconds", type=_seconds, default=math.inf, metavar="N")
-            parser.add_argument("target", nargs="?", metavar="PID|PATH")
+            parser.add_argument(
+                "--seconds", type=_seconds, default=math.inf, metavar="N", help="end after so many"
+            )
+            _add_target(parser)
         case "replay":
+            parser.description = "Make a page of a recording, to look at without a network."
             parser.add_argument("file", type=Path, metavar="FILE")
-            parser.add_argument("--to", type=Path, metavar="FILE.html")
+            parser.add_argument("--to", type=Path, metavar="PAGE", help="instead of FILE.html")
         case _:
             raise AssertionError(command)
+
+
+def _add_switch(parser: argparse.ArgumentParser, name: str, about: str) -> None:
+    parser.add_argument(name, action="store_const", const=name.removeprefix("--"), help=about)
+
+
+def _add_target(parser: argparse.ArgumentParser) -> None:
+    about = "the process of the server, or its socket; not needed where there is only one"
+    parser.add_argument("target", nargs="?", metavar="PID|PATH", help=about)
 
 
 def _seconds(text: str) -> float:
@@ -69,15 +83,13 @@ def run(command: argparse.Namespace, parents: Sequence[Path]) -> int:
         for path in error.found:
             announce(f"  {path.stem:>8}  {path}")
         return code
-    except NoAnswer as error:
-        return refuse(str(error))
 
 
 def run_tree(command: argparse.Namespace, parents: Sequence[Path]) -> int:
     """Print the tree of a server, or draw it again and again."""
     path = choose_socket(command.target, parents)
-    form: str | None = command.form
-    if command.how is None:
+    form: str | None = command.json
+    if command.watch is None:
         return trio.run(_until_signal, lambda: show_tree(path, form))
     return trio.run(_until_signal, lambda: watch_tree(path, form))
 
@@ -86,10 +98,7 @@ def run_record(command: argparse.Namespace, parents: Sequence[Path]) -> int:
     """Write what happens in a server to a file, until one of both ends."""
     path = choose_socket(command.target, parents)
     file: Path = command.file
-    try:
-        return trio.run(_until_signal, lambda: record(path, file, command.seconds))
-    except OSError as error:
-        return refuse(f"{file}: {error.strerror or error}")
+    return trio.run(_until_signal, lambda: record(path, file, command.seconds))
 
 
 def run_replay(source: Path, to: Path | None) -> int:
@@ -114,7 +123,10 @@ async def _until_signal(work: Callable[[], Awaitable[int]]) -> int:
     code = 0
     async with trio.open_nursery() as nursery:
         await nursery.start(_cancel_at_signal, nursery.cancel_scope, name="signals")
-        code = await work()
+        try:
+            code = await work()
+        except NoAnswer as error:  # Within the nursery, or it would come out in a group.
+            code = refuse(str(error))
         nursery.cancel_scope.cancel(reason="done")
     return code
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import trio
 
-from ..console import announce, say
+from ..console import announce, refuse, say
 from .asking import Answers, NoAnswer, ask, read_answer
 
 PROGRESS: Final = 0.5  # seconds between two lines about it, on a terminal
@@ -49,7 +49,6 @@ async def record(path: Path, file: Path, seconds: float) -> int:
 
     Raises:
         NoAnswer: it can't be asked, or says why not.
-        OSError: the file can't be written.
 
     If cancelled, what has come before is in the file.
     """
@@ -60,13 +59,17 @@ async def record(path: Path, file: Path, seconds: float) -> int:
         read_answer(first.partition(b"\n")[0])  # It may be a refusal.
         announce(f"recording {path}; Ctrl-C ends it")
         count = Count()
-        why = "stopped"
+        why = f"{seconds:g} s are over"
         try:
             with trio.move_on_after(seconds):
                 await _write(file, first, answers, count)
                 why = "the server has ended"
-        finally:
-            _report(why, count, file)
+        except OSError as error:
+            return refuse(f"{file}: {error.strerror or error}")
+        except trio.Cancelled:
+            _report("stopped", count, file)
+            raise
+        _report(why, count, file)
     return 0
 
 

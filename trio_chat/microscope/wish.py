@@ -71,7 +71,7 @@ def parse_address(text: str) -> WebAddress:
     host, colon, port = text.rpartition(":")
     bare = host.removeprefix("[").removesuffix("]") if ":" in host else host
     if not colon or not is_loopback(bare) or ("[" in host) != (":" in bare):
-        raise ValueError(f"{text!r} won't do; it takes 127.0.0.1:PORT, [::1]:PORT, localhost:PORT")
+        raise ValueError(f"{text!r} won't do; it is for this machine only, as 127.0.0.1:PORT")
     if not (port.isascii() and port.isdigit() and int(port) <= 65_535):
         raise ValueError(f"{text!r} won't do; its port is a number up to 65535, 0 for a free one")
     return WebAddress(bare, int(port))
