@@ -1,0 +1,33 @@
+"""A goodbye that has two seconds; the peer does not read for an hour.
+
+Says: the shutdown took 2 s
+"""
+
+import trio
+from trio.testing import MockClock
+
+
+async def serve(peer: trio.MemorySendChannel[str]) -> None:
+    try:
+        await trio.sleep_forever()
+    finally:
+        with trio.move_on_after(2, shield=True):  # Both on one line, or neither.
+            await peer.send("goodbye")
+
+
+async def read_late(peer: trio.MemoryReceiveChannel[str]) -> None:
+    await trio.sleep(3601)
+    print(f"the peer heard: {await peer.receive()}")
+
+
+async def main() -> None:
+    to_peer, peer = trio.open_memory_channel[str](0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read_late, peer, name="peer")
+        with trio.move_on_after(1):
+            await serve(to_peer)
+        print(f"the shutdown took {trio.current_time() - 1:.0f} s")
+        nursery.cancel_scope.cancel(reason="the server has ended")
+
+
+trio.run(main, clock=MockClock(autojump_threshold=0))
