@@ -37,15 +37,15 @@ class Recording:
 
     @classmethod
     def read(cls, path: Path) -> Recording:
-        """Return what a file holds.
+        """Return what a file holds. A last line that was cut off is left out.
 
         Raises:
             BadRecording: a line of it is no event.
             OSError: it can't be read.
         """
         recording = cls()
-        text = path.read_bytes().decode("utf-8", errors="replace")
-        for number, line in enumerate(text.split("\n"), start=1):
+        *lines, _torn = path.read_bytes().decode("utf-8", errors="replace").split("\n")
+        for number, line in enumerate(lines, start=1):
             if line.strip():
                 try:
                     recording.append(decode(line))

@@ -112,7 +112,8 @@ def take_snapshot(root: trio.lowlevel.Task, serials: Serials) -> TaskNode:
     done: dict[trio.lowlevel.Task, TaskNode] = {}
     while walk:
         task = walk.pop()
-        count, nurseries = 1, ()
+        count = 1
+        nurseries: tuple[NurseryNode, ...] = ()
         for nursery, tasks in opened.pop():
             nodes: tuple[TaskNode, ...] = ()
             if tasks:
