@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
@@ -20,11 +20,19 @@ from .pace import Pace
 from .recorder import Names, Recorder
 from .snapshot import Serials, TaskNode, take_snapshot
 
-# A tree of 10,000 that is cancelled at once is told to everybody who keeps up a little.
-MAX_LINES: Final = 40_000
-MAX_BYTES: Final = 4 * 1024 * 1024
-MAX_WATCHERS: Final = 16
 LINES_A_TURN: Final = 500  # that are written before others may run
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How many may watch, and what may wait for each of them.
+
+    A tree of 10,000 that is cancelled at once is told to whoever keeps up a little.
+    """
+
+    watchers: int = 16
+    lines: int = 40_000
+    size: int = 4 * 1024 * 1024  # bytes
 
 
 class TooManyWatchers(Exception):
@@ -34,9 +42,10 @@ class TooManyWatchers(Exception):
 class Watcher:
     """One watcher's buffer: lines of JSON. Full, it is emptied, and its watcher starts anew."""
 
-    def __init__(self, microscope: Microscope) -> None:
+    def __init__(self, microscope: Microscope, bounds: Bounds) -> None:
         self.behind = True  # It needs the whole tree.
         self._microscope = microscope
+        self._bounds = bounds
         self._lines: list[bytes] = []
         self._size = 0
         self._news = trio.Event()
@@ -45,7 +54,8 @@ class Watcher:
         """Take one line, unless the whole tree is due anyway."""
         if self.behind:
             return
-        if len(self._lines) >= MAX_LINES or self._size + len(line) > MAX_BYTES:
+        bounds = self._bounds
+        if len(self._lines) >= bounds.lines or self._size + len(line) > bounds.size:
             self._lines, self._size = [], 0
             self.behind = True
         else:
@@ -98,13 +108,21 @@ def to_line(event: Event) -> bytes:
 class Microscope:
     """Looks at the tree below `root`, for as many as watch."""
 
-    def __init__(self, root: trio.lowlevel.Task, *, names: Names, lab: bool) -> None:
+    def __init__(
+        self,
+        root: trio.lowlevel.Task,
+        *,
+        names: Names = Names.SHOWN,
+        lab: bool = False,
+        bounds: Bounds | None = None,
+    ) -> None:
         self.root = root
         self.serials = Serials()
         self.names = names
         self.pace = Pace()
         self.closed = False
         self._lab = lab
+        self._bounds = bounds or Bounds()
         self._watchers: set[Watcher] = set()
         self._recorder = Recorder(root, self._publish, names=names, serials=self.serials)
         self._watched = trio.Event()
@@ -121,9 +139,9 @@ class Microscope:
         Raises:
             TooManyWatchers: there is no place.
         """
-        if len(self._watchers) >= MAX_WATCHERS:
-            raise TooManyWatchers(f"{MAX_WATCHERS} watch already")
-        watcher = Watcher(self)
+        if len(self._watchers) >= self._bounds.watchers:
+            raise TooManyWatchers(f"{self._bounds.watchers} watch already")
+        watcher = Watcher(self, self._bounds)
         self._watchers.add(watcher)
         self._watched.set()
         try:
