@@ -13,7 +13,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import trio
@@ -67,18 +66,18 @@ async def make(play: Play, folder: Path, failed: list[Play], turns: trio.Semapho
     """Record one of them; what could not be made is told, and put into `failed`."""
     command = [sys.executable, "-m", "trio_chat", "lab", *play.arguments]
     command += ["--replay", str(folder / play.file)]
+    problem = f"not over after {PATIENCE:g} s"
     async with turns:
         with trio.move_on_after(PATIENCE):
-            run = partial(trio.run_process, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-            done = await run(command, check=False)
+            done = await trio.run_process(
+                command, capture_stdout=True, stderr=subprocess.STDOUT, check=False
+            )
             if done.returncode == 0:
                 return
-            print(f"{play.title}: exit code {done.returncode}", file=sys.stderr)
-            print(done.stdout.decode(errors="replace")[-TAIL:], file=sys.stderr)
-            failed.append(play)
-            return
-        print(f"{play.title}: not over after {PATIENCE:g} s", file=sys.stderr)
-        failed.append(play)
+            tail = done.stdout.decode(errors="replace")[-TAIL:]
+            problem = f"exit code {done.returncode}\n{tail}"
+    print(f"{play.title}: {problem}", file=sys.stderr)
+    failed.append(play)
 
 
 async def make_all(folder: Path) -> int:
