@@ -118,6 +118,7 @@ class Microscope:
     ) -> None:
         self.root = root
         self.serials = Serials()
+        self.serials.number(root)  # 1
         self.names = names
         self.pace = Pace()
         self.closed = False
