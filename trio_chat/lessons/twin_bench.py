@@ -3,6 +3,9 @@
 asyncio does not know which task belongs to which. So the task that created another one is written
 down as its parent, which is who the reader of the program believes to be in charge of it. A task
 that still runs when its parent has ended is an orphan.
+
+The bench holds the tasks that run, so that it does not depend on the garbage collector how many
+there are. Of those that have ended it keeps a number: who has nobody else is collected as usual.
 """
 
 from __future__ import annotations
@@ -28,9 +31,10 @@ class TwinBench:
 
     def __init__(self, tell: Callable[[str], None], title: str) -> None:
         self._title = title
-        self._ids: dict[asyncio.Task[Any], int] = {}
-        self._parents: dict[asyncio.Task[Any], asyncio.Task[Any]] = {}
-        self._nurseries: dict[asyncio.Task[Any], int] = {}
+        self._living: dict[asyncio.Task[Any], int] = {}
+        self._parents: dict[int, int] = {}
+        self._nurseries: dict[int, int] = {}  # by the parent's number
+        self._ended: set[int] = set()
         self._last_id = 0
         self._began = 0.0
         self.tell = tell
@@ -58,16 +62,16 @@ class TwinBench:
     @property
     def created(self) -> int:
         """How many tasks there have been, the first one included."""
-        return len(self._ids)
+        return len(self._living) + len(self._ended)
 
     def living(self) -> list[asyncio.Task[Any]]:
         """Return the tasks that have not ended, in the order in which they were created."""
-        return [task for task in self._ids if not task.done()]
+        return [task for task in self._living if not task.done()]
 
     def orphans(self) -> list[asyncio.Task[Any]]:
         """Return those of them that outlive the task that created them."""
         return [
-            task for task in self.living() if task in self._parents and self._parents[task].done()
+            task for task in self.living() if self._parents.get(self._living[task]) in self._ended
         ]
 
     # --- Recording -------------------------------------------------------------------------------
@@ -77,13 +81,13 @@ class TwinBench:
     ) -> asyncio.Task[T]:
         task: asyncio.Task[T] = asyncio.Task(coro, loop=loop, **options)
         creator = asyncio.current_task(loop)
-        if creator in self._ids:  # What asyncio.run creates at its end is none of the program's.
-            self._parents[task] = creator
-            self._note(task, self._nursery_of(creator))
+        if creator in self._living:  # What asyncio.run creates at its end is not the program's.
+            parent = self._living[creator]
+            self._parents[self._note(task, self._nursery_of(parent))] = parent
         return task
 
-    def _note(self, task: asyncio.Task[Any], within: int | None = None) -> None:
-        self._ids[task] = number = self._number()
+    def _note(self, task: asyncio.Task[Any], within: int | None = None) -> int:
+        self._living[task] = number = self._number()
         place, t = len(self.recording), self._now()
         self.recording.append(Spawned(t, number, _name(task), within))
         task.add_done_callback(self._note_end)
@@ -93,16 +97,18 @@ class TwinBench:
             self.recording.events[place] = Spawned(t, number, _name(task), within)
 
         asyncio.get_running_loop().call_soon(name_it)
+        return number
 
-    def _nursery_of(self, parent: asyncio.Task[Any]) -> int:
+    def _nursery_of(self, parent: int) -> int:
         # There is none: it stands for "created by this task", so that the picture has a place.
         if parent not in self._nurseries:
             self._nurseries[parent] = number = self._number()
-            self.recording.append(Opened(self._now(), number, self._ids[parent]))
+            self.recording.append(Opened(self._now(), number, parent))
         return self._nurseries[parent]
 
     def _note_end(self, task: asyncio.Task[Any]) -> None:
-        number = self._ids[task]
+        number = self._living.pop(task)
+        self._ended.add(number)
         if task.cancelled():
             event = Exited(self._now(), number, How.CANCELLED)
         elif (error := task._exception) is not None:  # `exception()` would count as noticing it.
