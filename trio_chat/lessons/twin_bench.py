@@ -64,6 +64,12 @@ class TwinBench:
         """How many tasks there have been, the first one included."""
         return len(self._living) + len(self._ended)
 
+    @property
+    def cancelled(self) -> int:
+        """How many have ended because somebody cancelled them."""
+        ends = (event for event in self.recording if isinstance(event, Exited))
+        return sum(event.how is How.CANCELLED for event in ends)
+
     def living(self) -> list[asyncio.Task[Any]]:
         """Return the tasks that have not ended, in the order in which they were created."""
         return [task for task in self._living if not task.done()]

@@ -1,0 +1,33 @@
+"""The twin with care: 48 people come and go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ..asyncio_chat.careful import Chat
+from ..asyncio_chat.peers import peers, settle
+
+if TYPE_CHECKING:
+    from ..twin_bench import TwinBench
+
+
+async def come_and_go(bench: TwinBench) -> Mapping[str, int]:
+    """Count who outlives the task that created them, and who had to be cancelled."""
+    bench.watch()
+    chat = Chat()
+    everybody = peers(("blue", "green", "red"), 16)
+    for peer in everybody:
+        chat.accept(peer)
+    await settle()
+
+    bench.mark("everybody leaves")
+    for peer in everybody:
+        peer.leave()
+    await settle()
+    assert not chat.rooms, "by the table, nobody is there"
+    return {
+        "tasks": bench.created,
+        "orphans": len(bench.orphans()),
+        "cancelled": bench.cancelled,
+    }
