@@ -12,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from .events import BadRecording, Event, decode, encode
+from .page import join_modules
 
 
 class Recording:
@@ -59,7 +60,7 @@ def to_html(recording: Recording, *, title: str) -> str:
     page = files(__package__) / "page"
     text = (page / "microscope.html").read_text(encoding="utf-8")
     style = (page / "microscope.css").read_text(encoding="utf-8")
-    script = (page / "microscope.js").read_text(encoding="utf-8")
+    script = join_modules()
     lines = "\n".join(map(encode, recording)).replace("<", "\\u003c")
     data = f'<script type="application/x-ndjson" id="recording">\n{lines}\n</script>'
     return (

@@ -1,0 +1,272 @@
+// The map: what dies. Boxes within boxes, a task around its nurseries, a nursery around its tasks.
+//
+// A function of the view, drawn anew each frame over elements that are kept. However many tasks
+// there are, a frame makes no more than so many elements: groups of like siblings fold, more of
+// them the larger the tree is, and below a depth one has to step in.
+
+import { Kept, fill, make, rove, say, set } from "./elements.js";
+import { foldGroup, tasksBelow } from "./tree.js";
+import { count, shortName, since, whichOf } from "./words.js";
+
+const BUDGET = 900; // elements, about
+const LIMITS = [240, 120, 60, 30, 16, 8, 4, 2]; // of like siblings: the first that keeps within it
+const DEEPEST = 10; // boxes within boxes
+const MORE = 60; // that one step of unfolding shows
+const DOTS = 40; // like siblings without children: from so many on they are dots
+const SMALL = 7; // tasks in a box that stands among single tasks
+const LABELLED = 4; // like siblings: from so many on they are said to be so many
+
+const STATES = {
+  alive: "alive",
+  orphan: "an orphan: still running",
+  cancelled: "cancelled",
+  raised: "raised",
+  returned: "returned",
+  ended: "ended",
+};
+
+export class TaskMap {
+  #element;
+  #kept = new Kept();
+  #view = null;
+  #limit = 0;
+  #hidden = new Map();
+
+  constructor(element) {
+    this.#element = element;
+  }
+
+  /** Whether an element is part of it. */
+  holds(element) {
+    return this.#element.contains(element);
+  }
+
+  /** Move the focus by so many tasks. */
+  step(by) {
+    rove(this.#element, "[data-task]", by);
+  }
+
+  /** The tasks behind a fold of the map; null for any other fold. */
+  hiddenIn(key) {
+    return this.#hidden.get(key) ?? null;
+  }
+
+  /** Draw what a view says: tree, living, t, chosen, unfolded, top, guess, keep, since, rover. */
+  draw(view) {
+    this.#view = view;
+    this.#hidden.clear();
+    const top = view.top === null ? null : view.tree.byId.get(view.top);
+    const roots = top ? [top] : view.tree.roots;
+    this.#limit = LIMITS.find((limit) => this.#costs(roots, limit) <= BUDGET) ?? 1;
+    const group = { key: "roots", kind: "task", nodes: roots };
+    const content = roots.length === 0 ? [] : this.#group(group, top ? top.depth : 0, null);
+    fill(this.#element, top ? [this.#wayBack(top), ...content] : content);
+    this.#kept.turn();
+  }
+
+  // How many elements it takes to show these nodes, or more than the budget.
+  #costs(roots, limit) {
+    let cost = 0;
+    const base = roots[0]?.depth ?? 0;
+    const waiting = [...roots];
+    while (waiting.length > 0 && cost <= BUDGET) {
+      const node = waiting.pop();
+      if (node.size === 1) cost += 1;
+      else if (node.depth - base >= DEEPEST) cost += 5;
+      else {
+        cost += 5;
+        for (const nursery of node.task.nurseries) cost += nursery.scopes.length > 0 ? 2 : 1;
+        for (const group of groupsOf(node)) {
+          cost += 2;
+          const shown = Math.min(group.nodes.length, limit + this.#extra(group.key));
+          for (let place = 0; place < shown; place += 1) waiting.push(group.nodes[place]);
+        }
+      }
+    }
+    return cost;
+  }
+
+  #extra(key) {
+    return (this.#view.unfolded.get(`map ${key}`) ?? 0) * MORE;
+  }
+
+  #wayBack(top) {
+    const button = this.#kept.get("way back", () => make("button", { class: "fold", "data-top": "" }));
+    say(button, `↰ whole tree (this is ${count(top.depth, "level")} down)`);
+    return button;
+  }
+
+  // --- Groups ------------------------------------------------------------------------------------
+
+  // What a group becomes: a flow of small things, or a grid of large ones.
+  #group(group, base, parent) {
+    const limit = this.#limit + this.#extra(group.key);
+    const { shown, hidden } = foldGroup(group, limit, this.#view.keep, this.#view.since);
+    const flow = [];
+    const grid = [];
+    const dots = areAlike(group) && group.nodes.length >= DOTS && group.nodes.every(isLeaf);
+    for (const node of shown) {
+      if (isLeaf(node)) flow.push(this.#single(node, parent, group, dots));
+      else (isSmall(node) ? flow : grid).push(this.#box(node, base, parent));
+    }
+    if (hidden.length > 0) (grid.length > 0 ? grid : flow).push(this.#fold(group, hidden));
+    if (areAlike(group) && flow.length > 0) flow.unshift(this.#label(group));
+    const bands = [];
+    if (flow.length > 0) bands.push(this.#band(`flow ${group.key}`, "flow", flow, dots));
+    if (grid.length > 0) bands.push(this.#band(`grid ${group.key}`, "grid", grid, false));
+    return bands;
+  }
+
+  #band(key, kind, children, dots) {
+    const band = this.#kept.get(key, () => make("div", { class: kind }));
+    set(band, "data-dots", dots ? "" : null);
+    fill(band, children);
+    return band;
+  }
+
+  #label({ key, kind, nodes }) {
+    const label = this.#kept.get(`label ${key}`, () => make("span", { class: "kind" }));
+    say(label, `${kind} ×${nodes.length.toLocaleString("en")}`);
+    return label;
+  }
+
+  #fold(group, hidden) {
+    const { t, guess } = this.#view;
+    const alive = hidden.reduce((sum, { task }) => sum + (t < task.died ? 1 : 0), 0);
+    const button = this.#kept.get(`fold ${group.key}`, () => make("button", { class: "fold" }));
+    set(button, "data-unfold", `map ${group.key}`);
+    this.#hidden.set(`map ${group.key}`, hidden.flatMap(tasksBelow));
+    set(button, "data-alive", alive > 0 ? "" : null);
+    set(button, "data-guess", alikeOrMixed(hidden.map(({ task }) => guess(task))));
+    say(button, `+${hidden.length.toLocaleString("en")} more, ${alive.toLocaleString("en")} alive`);
+    return button;
+  }
+
+  // --- Tasks -------------------------------------------------------------------------------------
+
+  #task(node, form) {
+    const { t, chosen, guess, rover, choosing } = this.#view;
+    const { task } = node;
+    const button = this.#kept.get(`task ${task.id}`, () => make("button", { "data-task": task.id }));
+    const state = task.stateAt(t);
+    const guessed = guess(task);
+    set(button, "class", `task ${form}`);
+    set(button, "data-state", state);
+    set(button, "data-guess", guessed);
+    set(button, "aria-pressed", choosing ? guessed === "chosen" : chosen === task);
+    set(button, "aria-label", [node.name, STATES[state], guessed].filter(Boolean).join(", "));
+    set(button, "title", form === "dot" ? node.name : null);
+    set(button, "tabindex", rover === task ? 0 : -1);
+    return button;
+  }
+
+  #single(node, parent, group, dots) {
+    const label = areAlike(group) ? whichOf(node.name) : shortName(node.name, parent);
+    const button = this.#task(node, dots ? "dot" : "chip");
+    const text = dots ? "" : label;
+    if (button.childElementCount > 0) button.replaceChildren();
+    say(button, text);
+    return button;
+  }
+
+  #head(node, parent) {
+    const button = this.#task(node, "head");
+    const living = this.#view.living[node.index];
+    const name = this.#kept.get(`name ${node.task.id}`, () => make("b"));
+    const number = this.#kept.get(`number ${node.task.id}`, () => make("small"));
+    say(name, shortName(node.name, parent));
+    say(number, living === 0 ? "none alive" : living.toLocaleString("en"));
+    fill(button, [name, number]);
+    return button;
+  }
+
+  #box(node, base, parent) {
+    const { task } = node;
+    const box = this.#kept.get(`box ${task.id}`, () => make("section"));
+    set(box, "class", isSmall(node) ? "box small" : "box");
+    set(box, "data-state", task.stateAt(this.#view.t));
+    set(box, "data-empty", this.#view.living[node.index] === 0 ? "" : null);
+    const inside = node.depth - base >= DEEPEST ? [this.#deeper(node)] : this.#halls(node, node.halls, base);
+    fill(box, [this.#head(node, parent), ...inside]);
+    return box;
+  }
+
+  #deeper(node) {
+    const button = this.#kept.get(`deeper ${node.task.id}`, () => make("button", { class: "fold" }));
+    set(button, "data-top", node.task.id);
+    say(button, `${count(node.size - 1, "task")} further down: step in`);
+    return button;
+  }
+
+  // --- Nurseries ---------------------------------------------------------------------------------
+
+  #halls(node, halls, base) {
+    const { t } = this.#view;
+    return halls
+      .filter((hall) => hall.nursery.closed > t || holdsTasks(hall))
+      .map((hall) => this.#hall(node, hall, base));
+  }
+
+  #hall(node, hall, base) {
+    const { nursery } = hall;
+    const { t } = this.#view;
+    const scope = nursery.scopeAt(t);
+    const over = t >= nursery.closed || t >= node.task.died;
+    const element = this.#kept.get(`hall ${nursery.id}`, () => make("div", { class: "hall" }));
+    set(element, "data-cancelled", scope?.cancelled ? "" : null);
+    set(element, "data-shield", scope?.shield ? "" : null);
+    set(element, "data-over", over ? "" : null);
+    const words = scopeWords(scope, t, over);
+    const content = words === "" ? [] : [this.#scope(nursery, words)];
+    for (const group of mergeGroups(hall)) content.push(...this.#group(group, base, node.name));
+    fill(element, [...content, ...this.#halls(node, hall.halls, base)]);
+    return element;
+  }
+
+  #scope(nursery, words) {
+    const line = this.#kept.get(`scope ${nursery.id}`, () => make("p", { class: "scope" }));
+    say(line, words);
+    return line;
+  }
+}
+
+/** The state of a cancel scope in words; "" where there is nothing to say. */
+export function scopeWords(scope, t, over) {
+  if (scope === null) return "";
+  const words = [];
+  if (scope.cancelled) words.push(scope.reason ? `cancelled: “${scope.reason}”` : "cancelled");
+  else if (scope.deadline !== null && !over) words.push(`deadline ${since(scope.deadline - t)}`);
+  if (scope.shield) words.push("shielded");
+  return words.join(" · ");
+}
+
+const areAlike = (group) => group.kind !== "" && group.nodes.length >= LABELLED;
+const isLeaf = (node) => node.size === 1;
+const isSmall = (node) => node.size <= SMALL && node.children.every(isLeaf);
+
+function* groupsOf(node) {
+  const halls = [...node.halls];
+  for (const hall of halls) {
+    halls.push(...hall.halls);
+    yield* hall.groups.values();
+  }
+}
+
+function holdsTasks(hall) {
+  return hall.groups.size > 0 || hall.halls.some(holdsTasks);
+}
+
+// Tasks of which there are few of a kind share one group, so that they share a line.
+function mergeGroups(hall) {
+  const few = { key: `${hall.nursery.id}/`, kind: "", nodes: [] };
+  const groups = [];
+  for (const group of hall.groups.values()) {
+    if (group.nodes.length < LABELLED && group.nodes.every(isLeaf)) few.nodes.push(...group.nodes);
+    else groups.push(group);
+  }
+  return few.nodes.length > 0 ? [few, ...groups] : groups;
+}
+
+function alikeOrMixed(values) {
+  return values.every((value) => value === values[0]) ? values[0] : "mixed";
+}

@@ -1,0 +1,54 @@
+// How names, times and numbers are said. Functions of their arguments, and nothing else.
+
+const MINUS = "−";
+
+/** A span of time in the unit that suits it: "0.7 ms", "1.25 s", "3 min 20 s". */
+export function span(seconds) {
+  const size = Math.abs(seconds);
+  const sign = seconds < 0 ? MINUS : "";
+  if (size < 0.9995) return `${sign}${(size * 1000).toFixed(size < 0.09995 ? 1 : 0)} ms`;
+  if (size < 119.95) return `${sign}${size.toFixed(size < 9.995 ? 2 : 1)} s`;
+  return `${sign}${Math.floor(size / 60)} min ${Math.floor(size % 60)} s`;
+}
+
+/** A point in time, as seen from another one: "+7.0 ms". */
+export function since(seconds) {
+  const words = span(seconds);
+  return words.startsWith(MINUS) ? words : `+${words}`;
+}
+
+/** "0.9–2.9 ms", or "0.7 ms" where both ends are the same. */
+export function range(from, to) {
+  const [first, last] = [span(from), span(to)];
+  if (first === last) return first;
+  const unit = last.slice(last.lastIndexOf(" "));
+  return first.endsWith(unit) && !first.includes("min")
+    ? `${first.slice(0, -unit.length)}–${last}`
+    : `${first} – ${last}`;
+}
+
+/** "1 task", "1,848 tasks". */
+export function count(number, noun) {
+  return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
+}
+
+/** What a task is, without which one: "member" of "member alice". */
+export function kindOf(name) {
+  const space = name.indexOf(" ");
+  return space > 0 ? name.slice(0, space).replace(/:$/, "") : name;
+}
+
+/** A task's name as it is shown inside its parent, which need not say again what that one said:
+    "hub" in "room green" for "hub green". */
+export function shortName(name, parent) {
+  const space = name.indexOf(" ");
+  if (space <= 0 || parent === null) return name;
+  const which = name.slice(space);
+  return parent.endsWith(which) && parent !== name ? name.slice(0, space) : name;
+}
+
+/** Which one a task is among others of its kind: "alice" of "member alice". */
+export function whichOf(name) {
+  const space = name.indexOf(" ");
+  return space > 0 ? name.slice(space + 1) : name;
+}
