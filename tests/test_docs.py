@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from trio_chat.lessons import LESSONS
+
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 TESTS = "\n".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
@@ -128,3 +130,10 @@ def test_the_tree_of_the_tour_is_that_of_a_running_server() -> None:
         r"^```text\n(server\n.*?)```", (DOCS / "tour.md").read_text(), re.M | re.S
     )
     assert shown == drawn.stdout
+
+
+def test_the_teachers_page_asks_what_the_lessons_ask() -> None:
+    page = (DOCS / "teaching.md").read_text()
+    assert len(LESSONS) > 0
+    rows = [f"| {key} | {lesson.question} |" for key, lesson in LESSONS.items()]
+    assert [row for row in rows if row not in page] == []
