@@ -33,6 +33,7 @@ async def come_and_go(bench: Bench) -> None:
             for room in ROOMS
             for number in range(MEMBERS)
         ]
+        await trio.testing.wait_all_tasks_blocked()
         bench.show("48 people are there")
         bench.expect(
             "the parent of a member is its room, of a room the server", homes(bench), HOMES

@@ -2,51 +2,88 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Set
+from typing import TYPE_CHECKING, Final
 
 import trio
 import trio.testing
 
-from ..bench import Bench
-from ..lesson import Clock, Lesson, Prediction
+from ...venue import Guest
+from ..lesson import Clock, Kind, Lesson, Prediction, Twin
+from ..lives import ended
+from . import careful, naive, taskgroup
+
+if TYPE_CHECKING:
+    from ...venue import Venue
+    from ..bench import Bench
 
 ROOMS: Final = ("blue", "green", "red")
 MEMBERS: Final = 16  # in each of them
+REASON: Final = "lesson 2"
+ROOM: Final = {"room green"}
+GREEN: Final = {"hub green"} | {f"member green-{number}" for number in range(MEMBERS)}
 
 
 async def cancel_green(bench: Bench) -> None:
     """Cancel the room green, and look what is left of the tree."""
     async with bench.open_room() as venue:
-        for room in ROOMS:
-            for number in range(MEMBERS):
-                await venue.join_once(f"{room}-{number}", room=room)
+        guests = await fill(venue)
         await trio.testing.wait_all_tasks_blocked()
         bench.show("before")
-        doomed = {task.name for task in _tasks_of(bench, "room green")}
-        before = {task.name for task in bench.tasks("")}
+        before = names(bench)
+        expect(
+            bench, "below the room are its hub and its members", below(bench, "room green"), GREEN
+        )
 
+        start = trio.current_time()
         bench.mark("cancel room green")
-        bench.scope("room green").cancel(reason="lesson 2")
-        bench.show("at once: cancelled, and not one task has run since")
-        at_once = {task.name for task in bench.tasks("")}
+        bench.scope("room green").cancel(reason=REASON)
+        bench.show("at once: it is cancelled, and not one task has run since")
+        expect(bench, "a cancel is a request: at once, all live", names(bench), before)
 
         await trio.testing.wait_all_tasks_blocked()
         bench.show("when everything has come to rest")
-        after = {task.name for task in bench.tasks("")}
+        expect(bench, "the room has died, and nobody else", names(bench), before - GREEN - ROOM)
+        bench.expect("that took no time", trio.current_time() - start, 0)
+        hows = {life.name: (life.how.value, life.reason) for life in ended(bench.recording)}
+        bench.expect("each knows why", {hows[name] for name in GREEN}, {("cancelled", REASON)})
+        bench.expect("the room's own task returned", hows["room green"], ("returned", None))
+        codes = [guest.ended.code for guest in guests["green"] if guest.ended is not None]
+        bench.expect("its members were told goodbye, with 1001", codes, [1001] * MEMBERS)
 
-    bench.expect("the room had a hub and its members", len(doomed), 1 + 1 + MEMBERS)
-    bench.expect("cancelling is a request: at once nothing has died", at_once, before)
-    bench.expect("what has died is the room, and nothing else", before - after, doomed)
-    bench.expect("nobody came instead", after - before, set())
+        await guests["blue"][0].say("are you still there?")
+        heard = [await guest.expect("are you still there?") for guest in guests["blue"]]
+        bench.expect("in the room beside it they talk on", len(heard), MEMBERS)
 
 
-def _tasks_of(bench: Bench, name: str) -> list[trio.lowlevel.Task]:
-    found, waiting = [], [bench.task(name)]
-    while waiting:
-        task = waiting.pop()
-        found.append(task)
-        waiting += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
-    return found
+async def fill(venue: Venue) -> dict[str, list[Guest]]:
+    """Let 16 people into each room."""
+    return {
+        room: [await venue.join_once(f"{room}-{number}", room=room) for number in range(MEMBERS)]
+        for room in ROOMS
+    }
+
+
+# --- What one sees in the tree -------------------------------------------------------------------
+
+
+def names(bench: Bench) -> Set[str]:
+    """Return the names of all the server's tasks."""
+    return {task.name for task in bench.tasks("")}
+
+
+def below(bench: Bench, name: str) -> Set[str]:
+    """Return the names of a task's children."""
+    nurseries = bench.task(name).child_nurseries
+    return {child.name for nursery in nurseries for child in nursery.child_tasks}
+
+
+def expect(bench: Bench, sentence: str, found: Set[str], wanted: Set[str]) -> None:
+    """Note whether these are the names that were wanted, and which are not."""
+    missing, more = sorted(wanted - found), sorted(found - wanted)
+    instead = [f"{', '.join(missing)}: not there"] * bool(missing)
+    instead += [f"{', '.join(more)}: there as well"] * bool(more)
+    bench.check(sentence, found == wanted, "; ".join(instead))
 
 
 LESSON: Final = Lesson(
@@ -70,4 +107,21 @@ LESSON: Final = Lesson(
     experiment=cancel_green,
     clock=Clock.VIRTUAL,
     package=__package__,
+    twins={
+        Kind.NAIVE: Twin(
+            naive.close_green,
+            {"tasks": 49, "running": 32},
+            "{running} of {tasks} tasks of the room still run",
+        ),
+        Kind.CAREFUL: Twin(
+            careful.close_green,
+            {"tasks": 65, "running": 0},
+            "{running} of {tasks} tasks of the room still run",
+        ),
+        Kind.TASKGROUP: Twin(
+            taskgroup.close_green,
+            {"tasks": 50, "running": 0},
+            "{running} of {tasks} tasks of the room still run",
+        ),
+    },
 )
