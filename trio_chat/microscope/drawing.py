@@ -50,8 +50,11 @@ async def watch_tree(path: Path, form: str | None) -> int:
     Raises:
         NoAnswer: it does not answer.
     """
+    on_screen = form is None and sys.stdout.isatty()
+    if on_screen:
+        form = str(shutil.get_terminal_size().lines)
     async with ask(path, _request("trees", form)) as answers:
-        if form is None and sys.stdout.isatty():
+        if on_screen:
             with _screen():
                 while lines := await answers.next_lines():
                     _draw(_to_text(_last(lines)))
@@ -91,7 +94,7 @@ def _screen() -> Iterator[None]:
 def _draw(text: str) -> None:
     width, height = shutil.get_terminal_size()
     lines = text.split("\n")
-    shown = lines if len(lines) < height else lines[: height - 2]
+    shown = lines if len(lines) <= height else lines[: height - 1]
     drawn = [line[:width] + REST_OF_LINE for line in shown]
     if len(shown) < len(lines):
         drawn.append(f"… {len(lines) - len(shown)} more lines" + REST_OF_LINE)

@@ -80,13 +80,12 @@ class Doors:
     async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Let those who come look, until closed. What goes wrong is logged and ends only this."""
         try:
-            async with trio.open_nursery() as visitors:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self.microscope.look_while_watched, name="looks")
-                    self._accept(nursery, visitors)
-                    task_status.started()
-                    await self._closing.wait()
-                    nursery.cancel_scope.cancel(reason="the server has ended")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.microscope.look_while_watched, name="looks")
+                self._accept(nursery)
+                task_status.started()
+                await self._closing.wait()
+                self.shut()  # Whoever accepts is told so by that.
                 self.microscope.close()
         except Exception:
             log.exception("the microscope failed; the server goes on without it")
@@ -98,26 +97,23 @@ class Doors:
         """Begin to end: whoever watches hears the rest, and nobody new comes. Idempotent."""
         self._closing.set()
 
-    def _accept(self, nursery: trio.Nursery, visitors: trio.Nursery) -> None:
+    def _accept(self, nursery: trio.Nursery) -> None:
         assert self._unix is not None
-        self._listen(nursery, self._unix, partial(answer_one, microscope=self.microscope), visitors)
+        _listen(nursery, "unix", self._unix, partial(answer_one, microscope=self.microscope))
         for listener in self._web:
             assert self._desk is not None
-            self._listen(nursery, listener, self._desk.answer_one, visitors)
-
-    def _listen(
-        self, nursery: trio.Nursery, found: socket.socket, meet: Meet, visitors: trio.Nursery
-    ) -> None:
-        address = found.getsockname()
-        name = str(address[0]) if isinstance(address, tuple) else "unix"
-        listener = trio.SocketListener(trio.socket.from_stdlib_socket(found))
-        nursery.start_soon(accept_visitors, listener, meet, visitors, name=f"accept {name}")
+            _listen(nursery, listener.getsockname()[0], listener, self._desk.answer_one)
 
     def shut(self) -> None:
         """Give the places back. Idempotent."""
         close_listeners(self._web)
         if self._unix is not None:
-            self._unix.close()
+            close_listeners([self._unix])
             with suppress(OSError):
                 self._wish.socket.unlink()
             self._unix = None
+
+
+def _listen(nursery: trio.Nursery, name: str, found: socket.socket, meet: Meet) -> None:
+    listener = trio.SocketListener(trio.socket.from_stdlib_socket(found))
+    nursery.start_soon(accept_visitors, listener, meet, nursery, name=f"accept {name}")

@@ -1,26 +1,30 @@
 """The Unix socket's language: one line asks, lines of JSON answer.
 
-    tree            the tree as text, a JSON string; then the end
-    tree json       the same as an object
-    trees, trees json   again and again: at once, and when it has changed, at the microscope's pace
-    watch           the recording, from the tree as it is on
+    tree          the tree as text, a JSON string; then the end
+    tree 40       the same in 40 lines, if folding can do that
+    tree json     the same as an object
+    trees …       again and again: at once, and when it has changed, at the microscope's pace
+    watch         the recording, from the tree as it is on
 
 A task for each who asks; it ends with the answer, with who asked, or with the server.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final
 
 import orjson
 import trio
 
-from .tree import render, to_json
+from .snapshot import TaskNode
+from .tree import FOLD, render, to_json
 from .visitors import PATIENCE, notice_leaving, send
 from .watch import Microscope, TooManyWatchers
 
 MAX_REQUEST: Final = 64  # bytes
+FOLDS: Final = (FOLD, 30, 15, 8, 4, 2)
 Draw = Callable[[], bytes]
 
 
@@ -30,21 +34,17 @@ async def answer_one(stream: trio.SocketStream, microscope: Microscope) -> None:
     Raises:
         trio.BrokenResourceError: who asked is gone, or takes nothing.
     """
-    match await _read_request(stream):
-        case None:
+    match (await _read_request(stream) or "").split():
+        case []:
             return
-        case "tree":
-            await send(stream, await microscope.pace.turn(lambda: _text(microscope)))
-        case "tree json":
-            await send(stream, await microscope.pace.turn(lambda: _values(microscope)))
-        case "trees":
-            await _while_there(stream, microscope, lambda: _text(microscope))
-        case "trees json":
-            await _while_there(stream, microscope, lambda: _values(microscope))
-        case "watch":
-            await _while_there(stream, microscope, None)
+        case ["tree", *form] if (draw := _choose(microscope, form)) is not None:
+            await send(stream, await microscope.pace.turn(draw))
+        case ["trees", *form] if (draw := _choose(microscope, form)) is not None:
+            await _while_there(stream, partial(_send_trees, stream, microscope, draw))
+        case ["watch"]:
+            await _while_there(stream, partial(_send_news, stream, microscope))
         case _:
-            await send(stream, b'{"error":"ask for tree, tree json, trees, trees json or watch"}\n')
+            await send(stream, b'{"error":"ask for tree, trees or watch"}\n')
 
 
 async def _read_request(stream: trio.SocketStream) -> str | None:
@@ -59,27 +59,35 @@ async def _read_request(stream: trio.SocketStream) -> str | None:
     return None
 
 
-def _text(microscope: Microscope) -> bytes:
-    return orjson.dumps(_printable(render(microscope.snapshot()))) + b"\n"
+def _choose(microscope: Microscope, form: Sequence[str]) -> Draw | None:
+    match form:
+        case []:
+            return lambda: _line(render(microscope.snapshot()))
+        case ["json"]:
+            return lambda: _line(to_json(microscope.snapshot()))
+        case [height] if height.isdecimal():
+            return lambda: _line(_fit(microscope.snapshot(), int(height)))
+        case _:
+            return None
 
 
-def _printable(text: str) -> str:
-    return text.encode(errors="backslashreplace").decode()
+def _fit(tree: TaskNode, height: int) -> str:
+    text = ""
+    for fold in FOLDS:
+        text = render(tree, fold=fold)
+        if text.count("\n") < height:
+            break
+    return text
 
 
-def _values(microscope: Microscope) -> bytes:
-    return orjson.dumps(to_json(microscope.snapshot())) + b"\n"
+def _line(value: object) -> bytes:
+    return orjson.dumps(value) + b"\n"
 
 
-async def _while_there(
-    stream: trio.SocketStream, microscope: Microscope, draw: Draw | None
-) -> None:
+async def _while_there(stream: trio.SocketStream, work: Callable[[], Awaitable[None]]) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(notice_leaving, stream, nursery.cancel_scope, name="leaving")
-        if draw is None:
-            await _send_news(stream, microscope)
-        else:
-            await _send_trees(stream, microscope, draw)
+        await work()
         nursery.cancel_scope.cancel(reason="the microscope is closed")
 
 

@@ -27,11 +27,13 @@ Meet = Callable[[trio.SocketStream], Awaitable[None]]
 async def accept_visitors(
     listener: trio.SocketListener, meet: Meet, visitors: trio.Nursery
 ) -> None:
-    """Accept for ever, and run `meet` for each visitor in the nursery `visitors`."""
+    """Accept until the listener is closed; `meet` each visitor, in the nursery `visitors`."""
     present: set[object] = set()
     while True:
         try:
             stream = await listener.accept()
+        except trio.ClosedResourceError:
+            return
         except OSError as exc:
             if exc.errno in OVER_BEFORE_IT_BEGAN:
                 continue

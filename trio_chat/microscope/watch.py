@@ -153,11 +153,11 @@ class Microscope:
                 self._recorder.detach()
 
     async def look_while_watched(self) -> None:
-        """Look again and again, at its pace, for as long as somebody watches."""
+        """Look again and again, at its pace, while somebody watches; until closed."""
         while not self.closed:
             await self._watched.wait()
             self._watched = trio.Event()
-            while self._watchers:
+            while self._watchers and not self.closed:
                 await self.pace.turn(self._look_again)
 
     def _look_again(self) -> None:
@@ -195,6 +195,7 @@ class Microscope:
         if not self.closed:
             self._recorder.look()
             self.closed = True
+            self._watched.set()
             for watcher in self._watchers:
                 watcher.wake()
 
