@@ -8,7 +8,7 @@ by object: where nothing has changed, nothing is made.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -16,7 +16,7 @@ from typing import Final
 import trio
 
 from .endings import End
-from .events import Closed, Event, Exited, How, Moved, Named, Opened, ScopeChanged, Spawned
+from .events import Closed, Event, Exited, Gauged, How, Moved, Named, Opened, ScopeChanged, Spawned
 from .snapshot import Serials, in_order
 
 Task = trio.lowlevel.Task
@@ -43,7 +43,7 @@ class _Place:
     cancelled: bool = False
     deadline: float = math.inf
     shield: bool = False
-    explained: bool = False  # The recording says why it was cancelled.
+    end: End | None = None  # of the first that died of it: it knows why this was cancelled
     tasks: set[Task] = field(default_factory=set)
 
 
@@ -56,6 +56,7 @@ class _Life:
     name: str
     place: _Place | None
     nurseries: list[trio.Nursery] = field(default_factory=list)
+    gauge: tuple[int, ...] | None = None
 
 
 class Known:
@@ -99,7 +100,7 @@ class Known:
                 place = self._places[nursery] = _Place(self._serials.number(nursery), nursery)
                 life.nurseries.append(nursery)
                 yield Opened(t, place.id, life.id)
-        for nursery in set(life.nurseries).difference(nurseries):
+        for nursery in [one for one in life.nurseries if one not in nurseries]:
             yield from self._follow_all(t, self._places[nursery])
             yield Closed(t, self._places.pop(nursery).id)
         life.nurseries = nurseries
@@ -111,7 +112,9 @@ class Known:
             or scope.deadline != place.deadline
             or scope.shield is not place.shield
         ):
-            yield self._describe(t, place, None)
+            place.cancelled, place.deadline = scope.cancel_called, scope.deadline
+            place.shield = scope.shield
+            yield self._describe(t, place)
 
     def _compare_tasks(self, t: float, place: _Place, found: list[_Life]) -> Iterator[Event]:
         tasks = place.nursery.child_tasks
@@ -123,6 +126,20 @@ class Known:
                 found.append(self._lives[id(task)])
             else:
                 yield self._move(t, life, place)
+
+    def reasons(self, t: float) -> Iterator[Event]:
+        """Say once more why nurseries were cancelled."""
+        for place in self._places.values():
+            if place.end is not None:
+                yield self._describe(t, place)
+
+    def gauge(self, t: float, gauges: Mapping[str, tuple[int, ...]]) -> Iterator[Event]:
+        """Say what was measured for the tasks of these names, where it is not as it was."""
+        for life in self._lives.values():
+            measured = gauges.get(life.name)
+            if measured is not None and measured != life.gauge:
+                life.gauge = measured
+                yield Gauged(t, life.id, measured)
 
     # --- What may happen to a task that lives ----------------------------------------------------
 
@@ -151,13 +168,11 @@ class Known:
         for task in in_order(frozenset(place.tasks), self._serials):
             yield from self._follow(t, self._lives[id(task)])
 
-    def _describe(self, t: float, place: _Place, end: End | None) -> ScopeChanged:
-        scope = place.nursery.cancel_scope
-        place.cancelled, place.deadline = scope.cancel_called, scope.deadline
-        place.shield = scope.shield
+    def _describe(self, t: float, place: _Place) -> ScopeChanged:
         infinite = place.deadline == math.inf
         deadline = None if infinite else round(place.deadline - self._origin, 6)
-        reason, source = (None, None) if end is None else (self._quote(end.reason), end.source)
+        reason = None if place.end is None else self._quote(place.end.reason)
+        source = None if place.end is None else place.end.source
         return ScopeChanged(t, place.id, place.cancelled, deadline, place.shield, reason, source)
 
     # --- A task begins ---------------------------------------------------------------------------
@@ -220,9 +235,9 @@ class Known:
             if nursery is None or place is None:
                 return
             if nursery.cancel_scope.cancel_called:
-                if not place.explained:
-                    place.explained = True
-                    yield self._describe(t, place, end)
+                if place.end is None:
+                    place.end, place.cancelled = end, True
+                    yield self._describe(t, place)
                 return
             nursery = nursery.parent_task.parent_nursery
 

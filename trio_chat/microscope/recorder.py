@@ -12,7 +12,8 @@ from __future__ import annotations
 import logging
 import os
 import platform
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from types import TracebackType
 
 import trio
@@ -30,7 +31,8 @@ __all__ = ["Names", "Recorder"]
 class Recorder(trio.abc.Instrument):
     """Hands every event of the tree below `root` to `sink`, which must not wait.
 
-    `clock` gives seconds. Recorders that share `serials` use the same ids.
+    `clock` gives seconds. Recorders that share `serials` use the same ids. `gauges` is asked at each
+    look what there is to say of tasks, by their names.
     """
 
     def __init__(
@@ -43,13 +45,15 @@ class Recorder(trio.abc.Instrument):
         serials: Serials | None = None,
         title: str | None = None,
         endings: Endings | None = None,
+        gauges: Callable[[], Mapping[str, tuple[int, ...]]] | None = None,
     ) -> None:
         self._root = root
         self._sink = sink
         self._clock = clock
         self._names = names
-        self._serials = serials or Serials()
+        self._serials = Serials() if serials is None else serials
         self._title = title
+        self._gauges = gauges
         self._endings = endings or choose_endings()
         self._known: Known | None = None  # While attached.
         self._began = 0.0
@@ -89,14 +93,17 @@ class Recorder(trio.abc.Instrument):
             return
         self._known = None
         self._endings.stop()
-        trio.lowlevel.remove_instrument(self)
+        # It has gone already where Trio has thrown it out, or where the whole run is over.
+        with suppress(KeyError, RuntimeError):
+            trio.lowlevel.remove_instrument(self)
 
     def look(self) -> None:
         """Say what has changed that no hook tells of."""
         known = self._known
         if known is not None:
-            t = self._now()
-            self._emit(lambda: known.compare(t))
+            self._emit(lambda: known.compare(self._now()))
+            if (gauges := self._gauges) is not None:
+                self._emit(lambda: known.gauge(self._now(), gauges()))
 
     def mark(self, text: str) -> None:
         """Put a word into the recording."""
@@ -107,6 +114,8 @@ class Recorder(trio.abc.Instrument):
         known = Known(self._serials, self._names, self._origin)
         yield self._hello()
         yield from known.begin(self._now(), self._root)
+        if self._known is not None:
+            yield from self._known.reasons(self._now())
 
     # --- Hooks -----------------------------------------------------------------------------------
 
