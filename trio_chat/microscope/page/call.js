@@ -35,7 +35,7 @@ function wordsFor({ prediction, next, last, recording }) {
   if (last === null) return null;
   const dead = count(recording.victimsOf(last).length, "task");
   const text = `${last.text}: ${dead} died, most within ${span(burstEnd(recording, last) - last.t)}`;
-  return { phase: "past", text, yes: "Go back and predict it", no: null };
+  return { phase: "past", text, yes: "Go back and predict it", no: "See it slowly" };
 }
 
 function wordsOf(prediction) {

@@ -42,7 +42,7 @@ export class Inspector {
 // --- What just happened --------------------------------------------------------------------------
 
 function marksOf({ recording, t, zero }) {
-  const past = countUpTo(recording.marks.map((mark) => mark.t), t);
+  const past = countUpTo(recording.markTimes, t);
   const first = Math.max(0, past - MOST_MARKS);
   return {
     marks: recording.marks.slice(first, past).map((mark, place) => ({
@@ -77,8 +77,7 @@ function drawMarks({ marks, last }) {
 /** The dead since a time, by kind and by how they ended, in the order of the first of each. */
 export function orderOfDeath({ recording, t, since: from, zero }) {
   const kinds = new Map();
-  const places = [countUpTo(recording.deathTimes, from), countUpTo(recording.deathTimes, t)];
-  for (const task of recording.deaths.slice(...places)) {
+  for (const task of recording.diedBetween(from, t)) {
     const [kind, { how }] = [kindOf(task.nameAt(t)), task.end];
     const key = `${how} ${kind}`;
     const entry = kinds.get(key) ?? { kind, how, count: 0, first: task.died - zero };
@@ -154,8 +153,9 @@ function scopeFacts(task, t) {
   if (around !== "") facts.push(["lives in", around]);
   const open = task.nurseries.filter(({ opened, closed }) => opened <= t && t < closed);
   open.forEach((nursery, place) => {
-    const words = scopeWords(nursery.scopeAt(t), t, t >= task.died) || "quiet";
-    facts.push([open.length > 1 ? `nursery ${place + 1}` : "nursery", words]);
+    const isOver = t >= task.died;
+    const words = scopeWords(nursery.scopeAt(t), t, isOver) || (isOver ? "" : "no deadline, no shield");
+    if (words !== "") facts.push([open.length > 1 ? `nursery ${place + 1}` : "nursery", words]);
   });
   return facts;
 }

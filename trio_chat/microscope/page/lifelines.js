@@ -2,12 +2,13 @@
 // time; a bar from its birth to its death. Where a bar goes on behind the end of the task that
 // started it, it is red from there on: a leak.
 //
-// What lies behind the time that is shown is there as well, under a curtain.
+// What comes behind the time that is shown is there as well, under a curtain; what nobody has seen
+// yet is hidden, or nobody would have to predict it.
 
 import { Kept, fill, make, rove, say, set } from "./elements.js";
 import { foldGroup } from "./tree.js";
 import { placeIn, ticksOf } from "./window.js";
-import { shortName, since } from "./words.js";
+import { more, shortName, since } from "./words.js";
 
 const MOST_ROWS = 110;
 const FIRST = 3; // of like siblings
@@ -21,7 +22,8 @@ export class Lifelines {
   #rows;
   #over; // what lies over the rows: marks, the curtain, the time
   #axis;
-  #curtain;
+  #curtain; // over what is to come
+  #veil; // over what nobody has seen yet
   #playhead;
   #kept = new Kept();
   #drawn = null;
@@ -31,6 +33,7 @@ export class Lifelines {
     this.#element = element;
     this.#rows = make("div", { class: "rows" });
     this.#curtain = make("i", { class: "curtain" });
+    this.#veil = make("i", { class: "veil" });
     this.#playhead = make("i", { class: "playhead" });
     this.#axis = make("div", { class: "axis", "aria-hidden": "true" });
     this.#over = make("div", { class: "over", "aria-hidden": "true" });
@@ -64,7 +67,7 @@ export class Lifelines {
     rove(this.#element, "[data-task]", by);
   }
 
-  /** Draw what a view says: recording, tree, window, zero, t, unfolded, keep, chosen, secret. */
+  /** Draw what a view says: recording, tree, window, zero, t, seen, unfolded, keep, chosen. */
   draw(view) {
     const { window, t } = view;
     this.#window = window;
@@ -72,19 +75,20 @@ export class Lifelines {
     const part = percent(placeIn(window, t));
     this.#playhead.style.left = part;
     this.#curtain.style.left = part;
-    set(this.#curtain, "data-secret", view.secret ? "" : null);
+    this.#veil.style.left = percent(placeIn(window, view.seen));
   }
 
   #drawRows(view) {
-    const { recording, tree, window, zero, unfolded, chosen, rover } = view;
+    const { recording, tree, window, zero, unfolded, chosen, rover, prediction } = view;
     const folds = [...unfolded].filter(([key]) => key.startsWith("rows ")).join();
     const ids = [chosen?.id, rover?.id, folds, tree.order.length, recording.generation];
+    if (prediction !== null) ids.push(prediction.phase, prediction.tasks.size);
     const key = [window.from, window.to, zero, recording.times.length, ...ids].join(" ");
     if (key === this.#drawn) return;
     this.#drawn = key;
     fill(this.#rows, this.#listRows(view).map((row) => this.#row(row, view)));
     this.#drawAxis(view);
-    fill(this.#over, [this.#curtain, ...this.#marks(view), this.#playhead]);
+    fill(this.#over, [this.#curtain, this.#veil, ...this.#marks(view), this.#playhead]);
     this.#kept.turn();
   }
 
@@ -142,11 +146,11 @@ export class Lifelines {
     const button = this.#kept.get(`fold ${key}`, () => make("button", { class: "fold" }));
     set(button, "data-unfold", `rows ${key}`);
     button.style.setProperty("--depth", Math.min(depth, DEEPEST));
-    say(button, `+${hidden.length.toLocaleString("en")} ${kind}`);
+    say(button, more(hidden.length, kind));
     return button;
   }
 
-  #life(node, { window, chosen, rover }) {
+  #life(node, { window, chosen, rover, guess }) {
     const { task } = node;
     const row = this.#kept.get(`row ${task.id}`, makeRow);
     const [label, track] = row.children;
@@ -155,6 +159,7 @@ export class Lifelines {
     set(row, "data-chosen", chosen === task ? "" : null);
     set(row, "data-inner", node.children.length > 0 ? "" : null);
     set(label, "data-task", task.id);
+    set(label, "data-guess", guess(task));
     set(label, "tabindex", rover === task ? 0 : -1);
     set(label, "aria-label", node.name);
     label.style.setProperty("--depth", Math.min(node.depth, DEEPEST));
@@ -170,7 +175,8 @@ export class Lifelines {
 
   #drawAxis({ window, zero }) {
     const most = Math.max(2, Math.min(8, Math.floor(this.#over.clientWidth / 90)));
-    const ticks = ticksOf(window, zero, most).map((tick, place) => {
+    const fits = (tick) => placeIn(window, zero + tick) < 0.94;
+    const ticks = ticksOf(window, zero, most).filter(fits).map((tick, place) => {
       const label = this.#kept.get(`tick ${place}`, () => make("span"));
       say(label, tick === 0 ? "0" : since(tick));
       label.style.left = percent(placeIn(window, zero + tick));

@@ -6,14 +6,14 @@
 
 import { Kept, fill, make, rove, say, set } from "./elements.js";
 import { foldGroup, tasksBelow } from "./tree.js";
-import { count, shortName, since, whichOf } from "./words.js";
+import { count, more, shortName, since, whichOf } from "./words.js";
 
 const BUDGET = 900; // elements, about
 const LIMITS = [240, 120, 60, 30, 16, 8, 4, 2]; // of like siblings: the first that keeps within it
 const DEEPEST = 10; // boxes within boxes
 const MORE = 60; // that one step of unfolding shows
 const DOTS = 40; // like siblings without children: from so many on they are dots
-const SMALL = 7; // tasks in a box that stands among single tasks
+const SMALL = 5; // tasks in a box that stands among single tasks
 const LABELLED = 4; // like siblings: from so many on they are said to be so many
 
 const STATES = {
@@ -99,27 +99,28 @@ export class TaskMap {
   // --- Groups ------------------------------------------------------------------------------------
 
   // What a group becomes: a flow of small things, or a grid of large ones.
-  #group(group, base, parent) {
+  #group(group, base, parent, areDots = false) {
     const limit = this.#limit + this.#extra(group.key);
     const { shown, hidden } = foldGroup(group, limit, this.#view.keep, this.#view.since);
     const flow = [];
     const grid = [];
-    const dots = areAlike(group) && group.nodes.length >= DOTS && group.nodes.every(isLeaf);
+    const dots = areDots || (areAlike(group) && group.nodes.length >= DOTS && group.nodes.every(isLeaf));
     for (const node of shown) {
       if (isLeaf(node)) flow.push(this.#single(node, parent, group, dots));
-      else (isSmall(node) ? flow : grid).push(this.#box(node, base, parent));
+      else (isSmall(node) ? flow : grid).push(this.#box(node, base, parent, group));
     }
     if (hidden.length > 0) (grid.length > 0 ? grid : flow).push(this.#fold(group, hidden));
-    if (areAlike(group) && flow.length > 0) flow.unshift(this.#label(group));
+    if (areAlike(group) && !areDots && flow.length > 0) flow.unshift(this.#label(group));
     const bands = [];
-    if (flow.length > 0) bands.push(this.#band(`flow ${group.key}`, "flow", flow, dots));
-    if (grid.length > 0) bands.push(this.#band(`grid ${group.key}`, "grid", grid, false));
+    const kind = dots ? "dots" : shown.some(isLeaf) ? "flow" : "tiles";
+    if (flow.length > 0) bands.push(this.#band(`flow ${group.key}`, kind, flow));
+    if (grid.length > 0) bands.push(this.#band(`grid ${group.key}`, "grid", grid));
     return bands;
   }
 
-  #band(key, kind, children, dots) {
-    const band = this.#kept.get(key, () => make("div", { class: kind }));
-    set(band, "data-dots", dots ? "" : null);
+  #band(key, kind, children) {
+    const band = this.#kept.get(key, () => make("div"));
+    set(band, "class", kind);
     fill(band, children);
     return band;
   }
@@ -138,7 +139,7 @@ export class TaskMap {
     this.#hidden.set(`map ${group.key}`, hidden.flatMap(tasksBelow));
     set(button, "data-alive", alive > 0 ? "" : null);
     set(button, "data-guess", alikeOrMixed(hidden.map(({ task }) => guess(task))));
-    say(button, `+${hidden.length.toLocaleString("en")} more, ${alive.toLocaleString("en")} alive`);
+    say(button, `${more(hidden.length, group.kind)}, ${alive.toLocaleString("en")} alive`);
     return button;
   }
 
@@ -155,13 +156,13 @@ export class TaskMap {
     set(button, "data-guess", guessed);
     set(button, "aria-pressed", choosing ? guessed === "chosen" : chosen === task);
     set(button, "aria-label", [node.name, STATES[state], guessed].filter(Boolean).join(", "));
-    set(button, "title", form === "dot" ? node.name : null);
+    set(button, "title", form === "chip" ? null : node.name);
     set(button, "tabindex", rover === task ? 0 : -1);
     return button;
   }
 
   #single(node, parent, group, dots) {
-    const label = areAlike(group) ? whichOf(node.name) : shortName(node.name, parent);
+    const label = labelOf(node, parent, group);
     const button = this.#task(node, dots ? "dot" : "chip");
     const text = dots ? "" : label;
     if (button.childElementCount > 0) button.replaceChildren();
@@ -169,25 +170,25 @@ export class TaskMap {
     return button;
   }
 
-  #head(node, parent) {
+  #head(node, parent, group) {
     const button = this.#task(node, "head");
     const living = this.#view.living[node.index];
     const name = this.#kept.get(`name ${node.task.id}`, () => make("b"));
     const number = this.#kept.get(`number ${node.task.id}`, () => make("small"));
-    say(name, shortName(node.name, parent));
+    say(name, isSmall(node) ? labelOf(node, parent, group) : shortName(node.name, parent));
     say(number, living === 0 ? "none alive" : living.toLocaleString("en"));
     fill(button, [name, number]);
     return button;
   }
 
-  #box(node, base, parent) {
+  #box(node, base, parent, group) {
     const { task } = node;
     const box = this.#kept.get(`box ${task.id}`, () => make("section"));
     set(box, "class", isSmall(node) ? "box small" : "box");
     set(box, "data-state", task.stateAt(this.#view.t));
     set(box, "data-empty", this.#view.living[node.index] === 0 ? "" : null);
     const inside = node.depth - base >= DEEPEST ? [this.#deeper(node)] : this.#halls(node, node.halls, base);
-    fill(box, [this.#head(node, parent), ...inside]);
+    fill(box, [this.#head(node, parent, group), ...inside]);
     return box;
   }
 
@@ -218,7 +219,9 @@ export class TaskMap {
     set(element, "data-over", over ? "" : null);
     const words = scopeWords(scope, t, over);
     const content = words === "" ? [] : [this.#scope(nursery, words)];
-    for (const group of mergeGroups(hall)) content.push(...this.#group(group, base, node.name));
+    for (const group of mergeGroups(hall)) {
+      content.push(...this.#group(group, base, node.name, isSmall(node)));
+    }
     fill(element, [...content, ...this.#halls(node, hall.halls, base)]);
     return element;
   }
@@ -243,6 +246,9 @@ export function scopeWords(scope, t, over) {
 const areAlike = (group) => group.kind !== "" && group.nodes.length >= LABELLED;
 const isLeaf = (node) => node.size === 1;
 const isSmall = (node) => node.size <= SMALL && node.children.every(isLeaf);
+
+const labelOf = (node, parent, group) =>
+  areAlike(group) ? whichOf(node.name) : shortName(node.name, parent);
 
 function* groupsOf(node) {
   const halls = [...node.halls];

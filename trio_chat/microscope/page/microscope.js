@@ -38,6 +38,7 @@ class Page {
   unfolded = new Map(); // steps by fold
   top = null; // the task whose part of the tree is the map; null for all
   prediction = null;
+  seen = -Infinity; // the latest time that was shown
 
   #trees = new Trees();
   #endings = new Trees();
@@ -92,7 +93,7 @@ class Page {
   /** Go to right before the next or previous mark. */
   stepMark(by) {
     const { marks } = this.recording;
-    const past = countUpTo(marks.map((mark) => before(mark.t)), this.clock.t);
+    const past = countUpTo(this.recording.markTimes.map(before), this.clock.t);
     const stands = past > 0 && before(marks[past - 1].t) === this.clock.t;
     const place = by > 0 ? past : past - (stands ? 2 : 1);
     if (place < 0) this.seek(this.recording.start);
@@ -167,7 +168,7 @@ class Page {
   /** The mark that one could predict now: the next one of which somebody dies. */
   nextMark() {
     const { marks } = this.recording;
-    const first = countUpTo(marks.map((mark) => mark.t), this.clock.t);
+    const first = countUpTo(this.recording.markTimes, this.clock.t);
     return marks.slice(first).find((mark) => this.recording.victimsOf(mark).length > 0) ?? null;
   }
 
@@ -180,13 +181,24 @@ class Page {
   }
 
   decline() {
-    this.change(() => (this.prediction = null));
+    if (this.prediction === null) this.replay(this.#lastMark());
+    else this.change(() => (this.prediction = null));
+  }
+
+  /** Show slowly what a mark has led to. */
+  replay(mark) {
+    if (mark === null) return;
+    this.look = "mark";
+    this.goToMark(mark);
+    this.#pace();
+    this.clock.play(performance.now());
   }
 
   predict(mark) {
     if (mark === null) return;
     this.prediction = new Prediction(mark);
     this.chosen = null;
+    this.seen = before(mark.t);
     this.look = "mark";
     this.goToMark(mark);
     this.#pace();
@@ -211,7 +223,7 @@ class Page {
   // The latest mark that had a consequence: one may look at it slowly.
   #lastMark() {
     const { marks } = this.recording;
-    const past = countUpTo(marks.map((mark) => mark.t), this.clock.t);
+    const past = countUpTo(this.recording.markTimes, this.clock.t);
     return marks.slice(0, past).findLast((mark) => this.recording.victimsOf(mark).length > 0) ?? null;
   }
 
@@ -229,6 +241,7 @@ class Page {
     this.#forgetWhatIsGone();
     this.#move(now);
     this.#judge();
+    this.seen = Math.max(this.seen, this.clock.t);
     const view = this.#view();
     this.#drawHeader(view);
     this.#transport.draw(view);
@@ -272,7 +285,7 @@ class Page {
       keep: new Set(chosen === null ? [] : recording.pathAt(chosen, t)),
       rover: tree.byId.has(this.rover?.id) ? this.rover : (tree.roots[0]?.task ?? null),
       choosing: prediction?.phase === "choosing",
-      secret: prediction !== null && prediction.phase !== "scored",
+      seen: this.seen,
       guess: (task) => prediction?.judge(task) ?? null,
       next: this.nextMark(),
       last: this.#lastMark(),

@@ -8,6 +8,7 @@
 import { readLine } from "./lines.js";
 
 const NUDGE = 1e-9; // seconds
+const OURS = "microscope";
 const MOST_DEAD = 100_000; // that are remembered
 
 /** How many of the sorted numbers are at most `limit`. */
@@ -41,6 +42,7 @@ class Task {
     this.gauges = [];
     this.leaks = Infinity; // since when it has outlived the task that started it
     this.wasOutlived = false;
+    this.isOurs = name === OURS; // of the microscope itself, which is none of the experiment's
   }
 
   nameAt(t) {
@@ -87,6 +89,7 @@ export class Recording {
     this.tasks = new Map();
     this.nurseries = new Map();
     this.marks = []; // {t, text}
+    this.markTimes = [];
     this.times = []; // of every event
     this.shapes = []; // times at which the tree changed other than by a death
     this.births = [];
@@ -139,15 +142,24 @@ export class Recording {
 
   /** The last mark at or before a time, or null. */
   markAt(t) {
-    return this.marks[countUpTo(this.marks.map((mark) => mark.t), t) - 1] ?? null;
+    return this.marks[countUpTo(this.markTimes, t) - 1] ?? null;
+  }
+
+  /** The mark after a mark, or null. */
+  markAfter(mark) {
+    return this.marks[this.marks.indexOf(mark) + 1] ?? null;
+  }
+
+  /** Who died later than one time and not later than another, without the microscope's own. */
+  diedBetween(from, to) {
+    const [first, last] = [countUpTo(this.deathTimes, from), countUpTo(this.deathTimes, to)];
+    return this.deaths.slice(first, last).filter((task) => !task.isOurs);
   }
 
   /** The tasks that lived when a mark was made, and died before the next one. */
   victimsOf(mark) {
-    const next = this.marks[this.marks.indexOf(mark) + 1];
-    const from = countUpTo(this.deathTimes, mark.t);
-    const to = next === undefined ? this.deaths.length : countUpTo(this.deathTimes, next.t);
-    return this.deaths.slice(from, to).filter((task) => task.born < mark.t);
+    const dead = this.diedBetween(mark.t, this.markAfter(mark)?.t ?? Infinity);
+    return dead.filter((task) => task.born < mark.t);
   }
 
   // --- Events ------------------------------------------------------------------------------------
@@ -165,7 +177,7 @@ export class Recording {
       scope: () => this.#scope(t, event),
       gauge: () => this.#gauge(t, event),
       exit: () => this.#exit(t, event),
-      mark: () => this.marks.push({ t, text: event.text }) > 0,
+      mark: () => this.#mark(t, event),
     };
     const taken = reads[event.e]();
     if (taken) this.times.push(t);
@@ -224,6 +236,7 @@ export class Recording {
 
   #enter(t, task, nursery) {
     task.places.push([t, nursery]);
+    task.isOurs ||= nursery.of?.isOurs === true;
     if (task.died !== Infinity) return;
     nursery.tasks.add(task);
     if (nursery.of !== null && nursery.of.died !== Infinity) this.#orphan(t, task);
@@ -269,6 +282,12 @@ export class Recording {
     return true;
   }
 
+  #mark(t, { text }) {
+    this.marks.push({ t, text });
+    this.markTimes.push(t);
+    return true;
+  }
+
   #exit(t, event) {
     const task = this.tasks.get(event.id);
     if (task === undefined) return true;
@@ -302,6 +321,7 @@ export class Recording {
     this.births = this.born.map((task) => task.born);
     this.leakStarts = this.born.map((task) => task.leaks).filter(Number.isFinite).sort((a, b) => a - b);
     this.marks = this.marks.filter((mark) => mark.t > t);
+    this.markTimes = later(this.markTimes);
     this.generation += 1;
   }
 }

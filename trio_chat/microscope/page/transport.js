@@ -38,9 +38,9 @@ export class Transport {
     find("speed").addEventListener("change", ({ target }) => on.pace(Number(target.value)));
   }
 
-  /** Draw what a view says: recording, window, look, t, zero, clock, live, mark. */
+  /** Draw what a view says: recording, window, look, t, seen, zero, clock, live, mark. */
   draw(view) {
-    const { recording, window, look, t, zero, clock, live, mark } = view;
+    const { recording, window, look, t, seen, zero, clock, live, mark } = view;
     this.#window = window;
     const value = String(Math.round(placeIn(window, t) * STEPS));
     if (this.#slider.value !== value) this.#slider.value = value;
@@ -57,6 +57,7 @@ export class Transport {
     find("around").hidden = mark === null;
     set(find("follow"), "aria-pressed", clock.following);
     this.#drawStrip(recording, window);
+    find("strip").style.setProperty("--seen", `${100 * (1 - placeIn(window, view.seen))}%`);
   }
 
   #drawStrip(recording, window) {
@@ -70,7 +71,7 @@ export class Transport {
     const paint = (selector, path) => set(find("strip").querySelector(selector), "d", path);
     paint(".living", area(alive, most));
     paint(".leaking", area(times.map((t) => recording.orphansAt(t)), most));
-    const first = countUpTo(recording.marks.map((mark) => mark.t), window.from - 1e-9);
+    const first = countUpTo(recording.markTimes, window.from - 1e-9);
     const marks = recording.marks.slice(first).filter((mark) => mark.t <= window.to);
     paint(".marks", marks.map((mark) => `M${1000 * placeIn(window, mark.t)} 0V100`).join(""));
   }

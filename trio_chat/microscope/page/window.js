@@ -2,8 +2,6 @@
 //
 // A room that is cancelled is gone within milliseconds, in a recording of seconds.
 
-import { countUpTo } from "./recording.js";
-
 const PAUSE = 0.1; // seconds without a death that may end what a mark has begun
 const MARGIN = 0.12; // of it, before and behind
 const SHORTEST = 1e-3; // seconds
@@ -11,17 +9,13 @@ const RECENT = 30; // seconds
 
 /** The time of the last death that belongs to a mark: later ones come after a pause. */
 export function burstEnd(recording, mark) {
-  const next = recording.marks[recording.marks.indexOf(mark) + 1];
-  const times = recording.deathTimes;
-  const first = countUpTo(times, mark.t);
+  const next = recording.markAfter(mark)?.t ?? Infinity;
   let last = null;
-  for (let place = first; place < times.length; place += 1) {
-    const t = times[place];
-    if (next !== undefined && t > next.t) break;
-    if (last !== null && t - last > PAUSE && t - last > 3 * (last - mark.t)) break;
-    last = t;
+  for (const { died } of recording.diedBetween(mark.t, next)) {
+    if (last !== null && died - last > PAUSE && died - last > 3 * (last - mark.t)) break;
+    last = died;
   }
-  return last ?? Math.min(next?.t ?? recording.end, mark.t + PAUSE);
+  return last ?? Math.min(next, recording.end, mark.t + PAUSE);
 }
 
 /** The time from and to which one looks; `kind` is "whole", "mark" or "recent". */

@@ -13,7 +13,8 @@ export function span(seconds) {
 
 /** A point in time, as seen from another one: "+7.0 ms". */
 export function since(seconds) {
-  const words = span(seconds);
+  const words = Math.abs(seconds) < 5e-5 ? "0.0 ms" : span(seconds);
+  if (words === "0.0 ms") return words;
   return words.startsWith(MINUS) ? words : `+${words}`;
 }
 
@@ -30,6 +31,12 @@ export function range(from, to) {
 /** "1 task", "1,848 tasks". */
 export function count(number, noun) {
   return `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
+}
+
+/** "+13 members, 12 alive". */
+export function more(number, kind) {
+  const noun = kind === "" ? "task" : kind;
+  return `+${number.toLocaleString("en")} ${noun}${number === 1 || noun.endsWith("s") ? "" : "s"}`;
 }
 
 /** What a task is, without which one: "member" of "member alice". */
