@@ -1,0 +1,1 @@
+"""Lesson 5: who closes the channel?"""
