@@ -10,8 +10,9 @@ import trio.testing
 from ...client import Left, Message
 from ...client.nursery import open_service_nursery
 from ...config import Config
-from ..lesson import Clock, Lesson, Prediction
+from ..lesson import Clock, Kind, Lesson, Prediction, Twin
 from ..tap import join_with_tap
+from . import careful, naive, taskgroup
 
 if TYPE_CHECKING:
     from ...venue import Guest, Venue
@@ -93,12 +94,30 @@ LESSON: Final = Lesson(
         ),
         right=2,
         because=(
-            "The hub never waits for a member. What bob does not take goes into a bounded outbox,\n"
-            "and a writer waits beside it, in the nursery of bob's own session. The 49 have it all\n"
-            "before a moment has passed. It is bob who pays, with his place."
+            "The hub never waits for a member. What bob does not take goes into a bounded outbox, "
+            "and a writer waits beside it, in the nursery of bob's own session. The 49 have heard "
+            "it all before a moment has passed. It is bob who pays, with his place."
         ),
     ),
     experiment=stall_one_reader,
     clock=Clock.VIRTUAL,
     package=__package__,
+    twins={
+        Kind.NAIVE: Twin(
+            naive.stall_one_reader,
+            {"complete": 49, "waiting": 1000},
+            "{complete} members have heard everything, and {waiting} lines wait for bob",
+        ),
+        Kind.CAREFUL: Twin(
+            careful.stall_one_reader,
+            {"complete": 49, "evicted": 1, "waiting": 16},
+            "{complete} members have heard everything, and {evicted} was evicted, "
+            "for whom {waiting} lines waited",
+        ),
+        Kind.TASKGROUP: Twin(
+            taskgroup.stall_one_reader,
+            {"heard": 17, "waiting": 17},
+            "{waiting} lines wait for bob, and {heard} of 1000 are all that anybody has heard",
+        ),
+    },
 )
