@@ -17,7 +17,9 @@ from typing import Any
 
 import pytest
 import trio
+from processes import HANDSHAKE
 
+from trio_chat.config import Config
 from trio_chat.microscope import visitors
 from trio_chat.microscope.discovery import (
     NoPlace,
@@ -104,11 +106,13 @@ async def looking(
     lab: bool = False,
     names: Names = Names.SHOWN,
     web: WebAddress = LOOPBACK,
+    config: Config | None = None,
 ) -> AsyncIterator[Looking]:
     """Run a server with a microscope beside it."""
     wish = Wish(folder_in(folder) / "1.sock", web, names, lab)
-    doors = Doors(wish, trio.lowlevel.current_task())
-    async with open_server() as venue, trio.open_nursery() as beside:
+    async with open_server(config) as venue, trio.open_nursery() as beside:
+        gauges = venue.server.house.outboxes.waiting
+        doors = Doors(wish, trio.lowlevel.current_task(), gauges)
         await doors.open()
         await beside.start(doors.serve, name="microscope")
         yield Looking(venue, doors)
@@ -421,6 +425,12 @@ async def test_what_is_not_there_is_refused(request_line: str, code: int, tmp_pa
         assert status(answer) in (code, 400)
 
 
+async def test_a_body_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    async with looking(tmp_path, lab=True) as here:
+        body = " " * 5_000
+        assert status(await here.fetch(here.request("/acts", method="POST", body=body))) == 413
+
+
 async def test_events_are_the_recording(tmp_path: Path) -> None:
     async with looking(tmp_path) as here, await here.open_web() as stream:
         await stream.send_all(here.request(f"/events?token={here.token}"))
@@ -647,3 +657,34 @@ def test_the_process_names_the_socket(tmp_path: Path) -> None:
     assert wish_for("", "ids", None, "127.0.0.1", tmp_path) == Wish(
         folder_in(tmp_path) / f"{os.getpid()}.sock", None, Names.IDS, lab=False
     )
+
+
+# --- What waits ---
+
+
+async def test_what_waits_for_a_member_who_is_behind_is_told_of_its_writer(tmp_path: Path) -> None:
+    patient = Config(port=0, rate=0, outbox=64 * 1024 * 1024, outbox_blobs=100_000)
+    async with looking(tmp_path, config=patient) as here, await here.open_unix() as watching:
+        await watching.send_all(b"watch\n")
+        await read_until(watching, b'"e":"hello"')
+        host, port = here.venue.server.config.host, here.venue.server.port
+        async with await trio.open_tcp_stream(host, port) as slow:
+            await slow.send_all(HANDSHAKE)
+            await read_until(slow, b"\r\n\r\n")
+            alice = await here.venue.join("alice")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(talk, alice, name="talk")
+                told = await read_until(watching, b'"e":"gauge"')
+                nursery.cancel_scope.cancel(reason="enough")
+            gauge = json.loads(told[told.rindex(b'{"t"') :].partition(b"\n")[0] or b"{}")
+            assert b'"name":"writer ' in told
+            assert gauge["e"] == "gauge"
+            blobs, kibibytes = gauge["outbox"]
+            assert blobs >= 1
+            assert kibibytes >= 0
+
+
+async def talk(guest: Guest) -> None:
+    """Say more than a socket that nobody reads can hold."""
+    while True:
+        await guest.say("x" * 4000)

@@ -42,6 +42,10 @@ class Outboxes:
         """Stop watching a member that has caught up or gone. Idempotent."""
         self._behind.pop(outbox, None)
 
+    def waiting(self) -> dict[str, tuple[int, int]]:
+        """Return the blobs and the KiB that wait in each, by the task that drains it."""
+        return {each.name: (each.blobs, each.size // 1024) for each in self._behind}
+
     def enforce(self) -> None:
         """Evict the worst laggards until the rest fits."""
         while self._limit and self.size > self._limit and self._behind:
@@ -61,6 +65,7 @@ class Outbox:
         "_in_hand",
         "_outboxes",
         "caught_up",
+        "name",
         "size",
     )
 
@@ -70,8 +75,14 @@ class Outbox:
         self._batch: deque[Blob] = deque()  # What the writer has in hand.
         self._in_hand = memoryview(b"")  # The bytes of that which have not gone out.
         self._head_sent = 0  # How many bytes of the batch's first blob have.
+        self.name = ""  # of the task that drains it
         self.size = 0  # bytes that wait
         self.caught_up = trio.Event()
+
+    @property
+    def blobs(self) -> int:
+        """How many blobs wait, in part or whole."""
+        return len(self._batch) + self._channel_in.statistics().current_buffer_used
 
     def put_nowait(self, blob: Blob, sent: int = 0) -> None:
         """Queue a blob, of which `sent` bytes are out already if it is the first.

@@ -46,52 +46,43 @@ def serve(config: Config, wish: "Wish | None" = None) -> int:
     """
     logs.configure(config.log_level, config.log_format)
     _raise_limit_of_open_files()
-    return trio.run(_serve_under_a_microscope, config, wish)
+    return trio.run(_main, config, wish)
 
 
-async def _serve_under_a_microscope(config: Config, wish: "Wish | None") -> int:
+async def _main(config: Config, wish: "Wish | None") -> int:
     root = trio.lowlevel.current_task()
     root.name = "main"
+    try:
+        server = Server(config)
+    except HistoryUnavailable as error:
+        return refuse(_without_history(config, error))
     if wish is None:
-        return await _serve_until_drained(config, None)
+        return await _serve_until_drained(server, None)
     # Imported late: a server without a microscope starts, and stays, without it.
     from .microscope.serving import Doors
     from .microscope.wish import Unservable
 
-    doors = Doors(wish, root)
+    doors = Doors(wish, root, gauges=server.house.outboxes.waiting)
     try:
         await doors.open()
     except Unservable as error:
         return refuse(f"no microscope: {error}")
     try:
-        return await _serve_until_drained(config, doors)
+        return await _serve_until_drained(server, doors)
     finally:
         doors.shut()
 
 
-async def _serve_until_drained(config: Config, doors: "Doors | None") -> int:
-    try:
-        server = Server(config)
-    except HistoryUnavailable as error:
-        return refuse(f"can't open the history {usage.hide_password(config.history)}: {error}")
-    failure = ""
+async def _serve_until_drained(server: Server, doors: "Doors | None") -> int:
     async with trio.open_nursery() as beside:
         signals = trio.CancelScope()
         async with trio.open_nursery() as nursery:
-            try:
-                await nursery.start(server.run, name="server")
-            except OSError as error:
-                why = error.strerror or error
-                failure = f"can't listen on {config.host}:{config.port}: {why}"
-            except HistoryUnavailable as error:
-                failure = f"can't open the history {usage.hide_password(config.history)}: {error}"
-            else:
+            failure = await _start(server, nursery)
+            if not failure:
                 await beside.start(_obey_signals, server, signals, name="signals")
                 if doors is not None:
                     await beside.start(doors.serve, name="microscope")
-                    announce(f"microscope on {doors.path}")
-                    if doors.url is not None:
-                        announce(f"microscope on {doors.url}")
+                    announce("\n".join(f"microscope on {place}" for place in doors.places))
                 _forget_the_start()
                 tell(f"listening on {server.url}")
         # The server has drained; nobody is left to take signals for.
@@ -100,6 +91,22 @@ async def _serve_until_drained(config: Config, doors: "Doors | None") -> int:
             doors.close()
         beside.cancel_scope.deadline = trio.current_time() + FAREWELL
     return refuse(failure) if failure else server.exit_code
+
+
+async def _start(server: Server, nursery: trio.Nursery) -> str:
+    """Start the server; return why it could not be, or nothing."""
+    config = server.config
+    try:
+        await nursery.start(server.run, name="server")
+    except OSError as error:
+        return f"can't listen on {config.host}:{config.port}: {error.strerror or error}"
+    except HistoryUnavailable as error:
+        return _without_history(config, error)
+    return ""
+
+
+def _without_history(config: Config, error: HistoryUnavailable) -> str:
+    return f"can't open the history {usage.hide_password(config.history)}: {error}"
 
 
 async def _obey_signals(

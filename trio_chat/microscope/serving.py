@@ -25,7 +25,7 @@ from .acts import Lab
 from .discovery import NoPlace, listen_at
 from .unix import answer_one
 from .visitors import Meet, accept_visitors
-from .watch import Microscope
+from .watch import Gauges, Microscope
 from .web import Desk
 from .wish import Unservable, WebAddress, Wish, is_loopback
 
@@ -37,8 +37,8 @@ BACKLOG: Final = 64
 class Doors:
     """The listeners of one microscope. `open` them, `serve`, and `close` to end that."""
 
-    def __init__(self, wish: Wish, root: trio.lowlevel.Task) -> None:
-        self.microscope = Microscope(root, names=wish.names, lab=wish.lab)
+    def __init__(self, wish: Wish, root: trio.lowlevel.Task, gauges: Gauges | None = None) -> None:
+        self.microscope = Microscope(root, names=wish.names, lab=wish.lab, gauges=gauges)
         self.path = wish.socket
         self.url: str | None = None  # Of the page, with its token, once it is open.
         self._wish = wish
@@ -46,6 +46,11 @@ class Doors:
         self._unix: socket.socket | None = None
         self._web: list[socket.socket] = []
         self._desk: Desk | None = None
+
+    @property
+    def places(self) -> list[str]:
+        """Where somebody may ask: the socket's path, and the page's address with its token."""
+        return [str(self.path), *([] if self.url is None else [self.url])]
 
     async def open(self) -> None:
         """Take the places where somebody may ask.

@@ -51,9 +51,9 @@ async def accept_visitors(
 async def _receive(stream: trio.SocketStream, meet: Meet, present: set[object]) -> None:
     try:
         await meet(stream)
-    except (trio.BrokenResourceError, trio.ClosedResourceError):
+    except* (trio.BrokenResourceError, trio.ClosedResourceError):
         pass  # Gone; there is nobody to tell.
-    except Exception:
+    except* Exception:
         log.exception("the microscope failed for one who watches")
     finally:
         present.discard(stream)

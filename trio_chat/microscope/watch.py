@@ -8,7 +8,7 @@ whole tree. `close` is the end: watchers get what waits for them, and nothing mo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
@@ -21,6 +21,10 @@ from .recorder import Names, Recorder
 from .snapshot import Serials, TaskNode, take_snapshot
 
 LINES_A_TURN: Final = 500  # that are written before others may run
+
+
+# What was measured for tasks, by their names.
+Gauges = Callable[[], Mapping[str, tuple[int, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,7 @@ class Microscope:
         names: Names = Names.SHOWN,
         lab: bool = False,
         bounds: Bounds | None = None,
+        gauges: Gauges | None = None,
     ) -> None:
         self.root = root
         self.serials = Serials()
@@ -125,7 +130,9 @@ class Microscope:
         self._lab = lab
         self._bounds = bounds or Bounds()
         self._watchers: set[Watcher] = set()
-        self._recorder = Recorder(root, self._publish, names=names, serials=self.serials)
+        self._recorder = Recorder(
+            root, self._publish, names=names, serials=self.serials, gauges=gauges
+        )
         self._watched = trio.Event()
 
     @property
