@@ -134,6 +134,7 @@ class Microscope:
             root, self._publish, names=names, serials=self.serials, gauges=gauges
         )
         self._watched = trio.Event()
+        self._first: list[Event] | None = None  # What the recorder says while it is attached.
 
     @property
     def attached(self) -> bool:
@@ -179,9 +180,11 @@ class Microscope:
         """Return hello and the whole tree; whoever else watches hears what has changed."""
         if self._recorder.attached:
             self._recorder.look()
-        else:
-            self._recorder.attach()
-        return [self._introduce(event) for event in self._recorder.describe()]
+            return [self._introduce(event) for event in self._recorder.describe()]
+        self._first = []
+        self._recorder.attach()
+        events, self._first = self._first, None
+        return events
 
     def snapshot(self) -> TaskNode:
         """Return the tree as it is now, whether somebody watches or not."""
@@ -207,6 +210,8 @@ class Microscope:
                 watcher.wake()
 
     def _publish(self, event: Event) -> None:
+        if self._first is not None:
+            self._first.append(self._introduce(event))
         if self._all_behind():
             return
         line = to_line(self._introduce(event))
