@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -30,6 +31,7 @@ from .twin_bench import TwinBench
 
 PATIENCE: Final = 60  # seconds of the lesson's own clock, after which it is red
 ALL: Final = "all"
+WIDTH: Final = 80  # columns of what is to be read
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +87,7 @@ def _list() -> int:
 
 def _run_lesson(lesson: Lesson, options: argparse.Namespace) -> int:
     title = f"Lesson {lesson.key} · {lesson.question}"
-    tell(f"{title}\n\n{lesson.story}")
+    tell(f"{title}\n\n{_wrap(lesson.story)}")
     guess = None if options.check else _ask(lesson)
     shown = _nothing if options.check else tell
     bench = Bench(title, lesson.clock, Findings(tell), shown)
@@ -169,7 +171,11 @@ def _answer(lesson: Lesson, guess: int | None) -> None:
             verdict = f"As you said, {right}"
         case _:
             verdict = f"You said {_letter(guess)}; it is {right}"
-    tell(f"\n{verdict}\n{prediction.because}")
+    tell(f"\n{verdict}\n\n{_wrap(prediction.because)}")
+
+
+def _wrap(text: str) -> str:
+    return textwrap.fill(text, WIDTH)
 
 
 def _letter(index: int) -> str:
