@@ -120,6 +120,7 @@ async def leave_one_behind() -> None:
 
 
 async def fail() -> None:
+    await asyncio.sleep(0)
     raise RuntimeError("nobody hears this")
 
 
