@@ -7,6 +7,7 @@ whom each has a writer and a heartbeat, as the lessons have it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from trio_chat.microscope.events import (
     Event,
@@ -45,9 +46,20 @@ class Story:
         number = self.names[key or name] = self._number()
         self.events.append(Spawned(self.t, number, name, within))
 
-    def exit(self, key: str, how: How = How.CANCELLED, **about: str) -> None:
+    def exit(
+        self,
+        key: str,
+        how: How = How.CANCELLED,
+        *,
+        exc: str | None = None,
+        reason: str | None = None,
+        source: str | None = None,
+        by: str | None = None,
+        at: str | None = None,
+    ) -> None:
         """Let a task end."""
-        self.events.append(Exited(self.t, self.names[key], how, **about))
+        number = self.names[key]
+        self.events.append(Exited(self.t, number, how, exc, reason, source, by, at))
 
     def cancel(self, key: str, reason: str | None = None) -> None:
         """Cancel a task's nursery."""
@@ -89,17 +101,17 @@ def _open_rooms(story: Story, rooms: Iterable[str], members: int) -> None:
 
 
 def _end_room(story: Story, room: str, members: int, reason: str) -> None:
-    why = {"reason": reason, "source": "explicit", "by": "lesson"}
+    cancel = partial(story.exit, reason=reason, source="explicit", by="lesson")
     story.wait(0.7 * MS)
-    story.exit(f"hub {room}", at="hub.py:88 _gather", **why)
+    cancel(f"hub {room}", at="hub.py:88 _gather")
     for part, line in (("writer", "session.py:130 writer"), ("heartbeat", "heartbeat.py:41 beat")):
         for number in range(members):
             story.wait(0.06 * MS)
-            story.exit(f"{part} {room[0]}{number}", at=line, **why)
+            cancel(f"{part} {room[0]}{number}", at=line)
     story.wait(0.4 * MS)
     for number in range(members):
         story.wait(0.1 * MS)
-        story.exit(f"member {room[0]}{number}", at="session.py:77 converse", **why)
+        cancel(f"member {room[0]}{number}", at="session.py:77 converse")
     story.wait(0.2 * MS)
     story.exit(f"room {room}", How.RETURNED)
 
@@ -164,12 +176,12 @@ def one_raises() -> Recording:
     story.exit("hub green", How.RAISED, exc="RuntimeError: boom in the hub", at="hub.py:88 _gather")
     reason = "child task raised exception RuntimeError('boom in the hub')"
     story.cancel("room green", reason)
+    cancel = partial(story.exit, reason=reason, source="nursery", by="hub green")
     for number in range(MEMBERS):
         for part in ("writer", "heartbeat"):
             story.wait(0.05 * MS)
-            about = {"reason": reason, "source": "nursery", "by": "hub green"}
-            story.exit(f"{part} g{number}", at=f"session.py:130 {part}", **about)
+            cancel(f"{part} g{number}", at=f"session.py:130 {part}")
         story.wait(0.05 * MS)
-        story.exit(f"member g{number}", reason=reason, source="nursery", by="hub green")
+        cancel(f"member g{number}", at="session.py:77 converse")
     story.wait(0.5)
     return story.finish()

@@ -24,7 +24,7 @@ from selenium.webdriver import Keys
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from trio_chat.microscope.events import Hello, How, Marked, Opened, ScopeChanged, Spawned
+from trio_chat.microscope.events import Event, Hello, How, Marked, Opened, ScopeChanged, Spawned
 from trio_chat.microscope.recording import Recording, to_html
 
 pytestmark = pytest.mark.browser
@@ -511,7 +511,7 @@ def test_a_tree_of_500_levels_can_be_stepped_into(open_page: Open) -> None:
 
 
 def test_nurseries_within_nurseries_without_end_do_no_harm(open_page: Open) -> None:
-    events = [Hello(0.0, 1, "3.13", "0.35", 1), Spawned(0.0, 1, "one")]
+    events: list[Event] = [Hello(0.0, 1, "3.13", "0.35", 1), Spawned(0.0, 1, "one")]
     nurseries = [Opened(0.001, number, 1) for number in range(2, 3_000)]
     inner = Spawned(0.002, 5_000, "innermost", 2_999)
     window = open_page(Recording([*events, *nurseries, inner]))
@@ -596,7 +596,11 @@ def test_a_recording_of_nothing_is_said_to_be_one(browser: Browser, tmp_path: Pa
 
 def test_what_came_before_another_hello_is_void(open_page: Open) -> None:
     first = recordings.twin_with_orphans(3)
-    again = [Hello(0.0, 1, "3.13", "0.35", 1, "Anew"), Spawned(0.0, 1, "main"), Marked(0.1, "so")]
+    again: list[Event] = [
+        Hello(0.0, 1, "3.13", "0.35", 1, "Anew"),
+        Spawned(0.0, 1, "main"),
+        Marked(0.1, "so"),
+    ]
     window = open_page(Recording([*first, *again]))
     assert states(window) == {"main": "alive"}
     assert window.find("h1").text == "Anew"

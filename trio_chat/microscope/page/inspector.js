@@ -148,7 +148,7 @@ function endFacts(recording, task, t) {
 // Its own nurseries, and the one it lives in: what could end it.
 function scopeFacts(task, t) {
   const facts = [];
-  const place = task.placeAt(t);
+  const place = t < task.died ? task.placeAt(t) : null;
   const around = place === null ? "" : scopeWords(place.scopeAt(t), t, t >= place.closed);
   if (around !== "") facts.push(["lives in", around]);
   const open = task.nurseries.filter(({ opened, closed }) => opened <= t && t < closed);
