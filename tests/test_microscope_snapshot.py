@@ -93,9 +93,9 @@ async def test_an_id_means_one_thing_for_as_long_as_that_lives() -> None:
     async with trio.open_nursery():
         again = take_snapshot(current_task(), serials)
         gc.collect()
+        assert len(serials) == 1 + len(again.nurseries)  # Nothing is kept of the dead.
     assert again.id == first.id
     assert again.nurseries[-1].id not in used
-    assert len(serials) == 1 + len(again.nurseries)  # Nothing is kept of the dead.
 
 
 async def test_where_a_task_waits_is_a_line_that_is_not_trio_s() -> None:
