@@ -34,10 +34,10 @@ run: $(VENV)/.package  ## install and serve; options as in make run ARGS="--port
 cluster: $(VENV)/.package  ## Redis, three nodes and a balancer, to try; ARGS="--nodes 5 --port 8000"
 	@exec $(BIN)/python examples/cluster.py $(ARGS)
 
-test: check  ## install what the tests need, run every check and all tests but the slow ones
+test: check replays  ## install what the tests need, run every check and all tests but the slow ones
 	@MARKS="not slow" $(MAKE) --no-print-directory pytest
 
-test-all: check  ## the same, and the slow tests
+test-all: check replays  ## the same, and the slow tests
 	@MARKS="" $(MAKE) --no-print-directory pytest
 
 .PHONY: pytest
@@ -59,7 +59,11 @@ check: $(VENV)/.tests $(VENV)/.docs  ## format, lint, types, layers and pages, w
 
 docs: $(VENV)/.docs  ## build/docs/index.html: the pages as a site, with every lesson's replay
 	@rm -rf build/docs && $(SITE)
-	@$(BIN)/python docs/make_replays.py build/docs/replays
+	@$(MAKE) --no-print-directory replays
+
+.PHONY: replays
+replays: $(VENV)/.package
+	@echo "== the lessons' replays" && $(BIN)/python docs/make_replays.py build/docs/replays
 
 format: $(VENV)/.tests  ## rewrite the sources as ruff likes them
 	@$(BIN)/ruff format $(SOURCES) && $(BIN)/ruff check --fix $(SOURCES)

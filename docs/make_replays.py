@@ -4,12 +4,13 @@
 
     .venv/bin/python docs/make_replays.py build/docs/replays
 
-Each is one HTML file, written by `trio-chat lab KEY --replay FILE`. The exit code is 1 where one
-could not be made.
+Each is one HTML file, written by `trio-chat lab KEY --replay FILE`; an experiment that records
+nothing writes none. The exit code is 1 where one fails, or where a page shows one that is missing.
 """
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from trio_chat.lessons import LESSONS
 
 AT_ONCE = 2
 PATIENCE = 60.0  # seconds for one replay; it takes a few
+SHOWN = re.compile(r'<iframe src="(?:\.\./)*replays/([^"]*)"')
 TAIL = 2000  # characters of what a lesson said that failed
 
 
@@ -80,6 +82,12 @@ async def make(play: Play, folder: Path, failed: list[Play], turns: trio.Semapho
     failed.append(play)
 
 
+def find_missing(folder: Path) -> list[str]:
+    """Return the replays that the pages show and that have not been made."""
+    pages = "".join(page.read_text() for page in folder.parent.rglob("*.html"))
+    return sorted(name for name in set(SHOWN.findall(pages)) if not (folder / name).is_file())
+
+
 async def make_all(folder: Path) -> int:
     """Make them all; return the exit code."""
     failed: list[Play] = []
@@ -87,7 +95,10 @@ async def make_all(folder: Path) -> int:
     async with trio.open_nursery() as nursery:
         for play in find_plays():
             nursery.start_soon(make, play, folder, failed, turns, name=play.title)
-    return 1 if failed else 0
+    missing = find_missing(folder)
+    for name in missing:
+        print(f"a page shows what is not there: {name}", file=sys.stderr)
+    return 1 if failed or missing else 0
 
 
 if __name__ == "__main__":
