@@ -54,6 +54,8 @@ class Looking:
         self.doors = doors
         assert doors.url is not None
         self.own, _, self.token = doors.url.removeprefix("http://").partition("/?token=")
+        host, _, port = self.own.rpartition(":")
+        self.address = (host, int(port))
 
     async def open_unix(self) -> trio.SocketStream:
         return await trio.open_unix_socket(str(self.doors.path))
@@ -65,8 +67,7 @@ class Looking:
             return await read_all(stream)
 
     async def open_web(self) -> trio.SocketStream:
-        host, _, port = self.own.rpartition(":")
-        return await trio.open_tcp_stream(host.strip("[]"), int(port))
+        return await trio.open_tcp_stream(*self.address)
 
     async def fetch(self, request: bytes) -> bytes:
         """Ask over HTTP, and read to the end."""
@@ -540,6 +541,34 @@ async def test_a_fault_of_the_microscope_costs_the_chat_nothing(
         task.name = name
     faults = [record.name for record in caplog.records if record.levelno > logging.INFO]
     assert faults == ["trio_chat.microscope.recorder", visitors.__name__]
+
+
+def break_listener(address: tuple[str, int]) -> None:
+    """Make a listening socket of this process refuse to accept, as a broken kernel would."""
+    for number in os.listdir("/dev/fd"):
+        try:
+            found = socket.socket(fileno=os.dup(int(number)))
+        except OSError:
+            continue
+        with found:
+            listens = found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            if listens and found.getsockname() == address:
+                found.shutdown(socket.SHUT_RDWR)
+
+
+async def test_the_end_of_the_microscope_is_no_end_of_the_server(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with looking(tmp_path) as here, await here.open_unix() as stream:
+        alice, bob = await here.venue.join("alice"), await here.venue.join("bob")
+        await stream.send_all(b"watch\n")
+        await read_until(stream, b'"e":"hello"')
+        break_listener(here.address)
+        await read_all(stream)
+        await still_chatting(alice, bob, "still here")
+        assert not here.doors.path.exists()
+    faults = [record.message for record in caplog.records if record.levelno > logging.INFO]
+    assert faults == ["the microscope failed; the server goes on without it"]
 
 
 # --- The lab ---
