@@ -32,6 +32,7 @@ from trio_chat.microscope.events import (
     ScopeChanged,
     Spawned,
 )
+from trio_chat.microscope.known import AUTHORS
 from trio_chat.microscope.recorder import Names, Recorder
 from trio_chat.microscope.snapshot import Serials, take_snapshot
 
@@ -196,6 +197,56 @@ async def test_a_task_that_was_moved_is_no_leak_though_nobody_looked(stage: Set)
     Film().play(stage.events)  # It would find a child of the starter that has outlived it.
     ends = [event.id for event in stage.of(Exited)]
     assert ends.index(stage.id("starter")) < ends.index(stage.id("service"))
+
+
+@pytest.mark.parametrize("roles", [{}, {"assistant": trio.lowlevel.checkpoint}])
+async def test_a_task_that_was_moved_has_moved_before_anything_else_is_told_of_it(
+    stage: Set, roles: Mapping[str, Callable[[], Awaitable[object]]]
+) -> None:
+    async def service(task_status: trio.TaskStatus[None]) -> None:
+        task_status.started()
+        await play(roles)
+
+    with stage.recorder():
+        async with trio.open_nursery() as home:
+            await home.start(service, name="service")
+            home.start_soon(trio.lowlevel.checkpoint, name="another")
+    (moved,) = stage.of(Moved)
+    told = [stage.exit("service"), *[event for event in stage.of(Spawned) if event.name in roles]]
+    assert stage.events.index(moved) < min(stage.events.index(event) for event in told)
+
+
+async def test_a_scope_is_told_as_cancelled_at_the_first_spawn_or_death_in_it(stage: Set) -> None:
+    async def fail() -> None:
+        await trio.lowlevel.checkpoint()
+        raise ValueError("out of tea")
+
+    with stage.recorder():
+        async with trio.open_nursery() as nursery:
+            nursery.cancel_scope.cancel(reason="before anybody came")
+            nursery.start_soon(trio.lowlevel.cancel_shielded_checkpoint, name="late")
+        with pytest.RaisesGroup(ValueError):
+            await play({"culprit": fail})
+    first, second = [event for event in stage.of(ScopeChanged) if event.reason is None]
+    assert first.cancelled
+    assert second.cancelled
+    late, culprit = (stage.events.index(event) for event in stage.of(Spawned)[-2:])
+    assert stage.events.index(first) < late < culprit < stage.events.index(second)
+
+
+async def test_whoever_killed_a_thousand_is_named_by_each_of_them(stage: Set) -> None:
+    async def fail() -> None:
+        await wait_all_tasks_blocked()
+        raise ValueError("out of tea")
+
+    with stage.recorder(), pytest.RaisesGroup(ValueError):
+        async with trio.open_nursery() as nursery:
+            for _ in range(AUTHORS + 100):
+                nursery.start_soon(forever, name="victim")
+            nursery.start_soon(fail, name="culprit")
+    ends = [event for event in stage.of(Exited) if event.how is How.CANCELLED]
+    assert len(ends) == AUTHORS + 100
+    assert {event.by for event in ends} == {stage.id("culprit")}
 
 
 async def test_new_names_deadlines_and_shields_are_told_at_the_next_look(

@@ -120,12 +120,9 @@ class Known:
         tasks = place.nursery.child_tasks
         yield from self._follow_all(t, place)
         for task in in_order(tasks - place.tasks, self._serials):
-            life = self._lives.get(id(task))
-            if life is None:
+            if id(task) not in self._lives:  # Else it is followed from where it was.
                 yield self._spawn(t, task, place)
                 found.append(self._lives[id(task)])
-            else:
-                yield self._move(t, life, place)
 
     def reasons(self, t: float) -> Iterator[Event]:
         """Say once more why nurseries were cancelled."""
