@@ -212,7 +212,8 @@ async def test_a_task_that_was_moved_has_moved_before_anything_else_is_told_of_i
             await home.start(service, name="service")
             home.start_soon(trio.lowlevel.checkpoint, name="another")
     (moved,) = stage.of(Moved)
-    told = [stage.exit("service"), *[event for event in stage.of(Spawned) if event.name in roles]]
+    told: list[Event] = [stage.exit("service")]
+    told += [event for event in stage.of(Spawned) if event.name in roles]
     assert stage.events.index(moved) < min(stage.events.index(event) for event in told)
 
 
