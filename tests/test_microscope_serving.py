@@ -12,6 +12,7 @@ import socket
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from logging.handlers import BufferingHandler
 from pathlib import Path
 from typing import Any
 
@@ -108,9 +109,13 @@ async def looking(
     names: Names = Names.SHOWN,
     web: WebAddress = LOOPBACK,
     config: Config | None = None,
+    faults: int = 0,
 ) -> AsyncIterator[Looking]:
-    """Run a server with a microscope beside it."""
+    """Run a server with a microscope beside it, which logs so many faults and no more."""
     wish = Wish(folder_in(folder) / "1.sock", web, names, lab)
+    handler = BufferingHandler(1_000)
+    handler.setLevel(logging.WARNING)
+    logging.getLogger("trio_chat.microscope").addHandler(handler)
     async with open_server(config) as venue, trio.open_nursery() as beside:
         gauges = venue.server.house.outboxes.waiting
         doors = Doors(wish, trio.lowlevel.current_task(), gauges)
@@ -118,6 +123,8 @@ async def looking(
         await beside.start(doors.serve, name="microscope")
         yield Looking(venue, doors)
         doors.close()
+    logging.getLogger("trio_chat.microscope").removeHandler(handler)
+    assert len(handler.buffer) == faults, handler.buffer
 
 
 async def read_all(stream: trio.SocketStream) -> bytes:
@@ -529,7 +536,7 @@ async def test_the_chat_goes_on_when_watchers_vanish_or_stall(
 async def test_a_fault_of_the_microscope_costs_the_chat_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with looking(tmp_path) as here, await here.open_unix() as stream:
+    async with looking(tmp_path, faults=2) as here, await here.open_unix() as stream:
         alice, bob = await here.venue.join("alice"), await here.venue.join("bob")
         await stream.send_all(b"watch\n")
         await read_until(stream, b'"e":"hello"')
@@ -559,7 +566,7 @@ def break_listener(address: tuple[str, int]) -> None:
 async def test_the_end_of_the_microscope_is_no_end_of_the_server(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with looking(tmp_path) as here, await here.open_unix() as stream:
+    async with looking(tmp_path, faults=1) as here, await here.open_unix() as stream:
         alice, bob = await here.venue.join("alice"), await here.venue.join("bob")
         await stream.send_all(b"watch\n")
         await read_until(stream, b'"e":"hello"')

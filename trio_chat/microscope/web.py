@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from email.utils import formatdate
 from importlib import resources
 from typing import Final
@@ -26,7 +27,7 @@ from ..site import CONTENT_TYPES
 from ..web import REASONS, Answer, Request, say
 from .acts import Lab, NotDone, parse_act
 from .visitors import PATIENCE, notice_leaving, send
-from .watch import Microscope, TooManyWatchers
+from .watch import Microscope, TooManyWatchers, Watcher
 
 MAX_HEAD: Final = 16 * 1024
 MAX_BODY: Final = 4 * 1024
@@ -136,24 +137,26 @@ class Desk:
         # An EventSource can't send a header, so here the token may stand in the query.
         in_query = parse_qs(request.query).get("token", [""])[0]
         self._check_token(request.get(TOKEN_HEADER) or in_query)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(notice_leaving, stream, nursery.cancel_scope, name="leaving")
-            await self._send_news(stream, http)
-            nursery.cancel_scope.cancel(reason="the microscope is closed")
-
-    async def _send_news(self, stream: trio.SocketStream, http: h11.Connection) -> None:
         try:
             with self._microscope.watch() as watcher:
                 await send(stream, _head(http, 200, {"Content-Type": "text/event-stream"}))
-                while True:
-                    lines = await watcher.take()
-                    # An event ends with an empty line.
-                    events = b"data: " + lines[:-1].replace(b"\n", b"\n\ndata: ") + b"\n\n"
-                    await send(stream, http.send(h11.Data(data=events)) or b"")
+                async with trio.open_nursery() as nursery:
+                    scope = nursery.cancel_scope
+                    nursery.start_soon(notice_leaving, stream, scope, name="leaving")
+                    await _send_news(stream, http, watcher)
+                    scope.cancel(reason="the microscope is closed")
         except TooManyWatchers as exc:
-            await _reply(stream, http, say(503, str(exc), Retry_After="10"))
-        except trio.EndOfChannel:
-            await send(stream, http.send(h11.EndOfMessage()) or b"")
+            raise Refused(say(503, str(exc), Retry_After="10")) from None
+
+
+async def _send_news(stream: trio.SocketStream, http: h11.Connection, watcher: Watcher) -> None:
+    with suppress(trio.EndOfChannel):
+        while True:
+            lines = await watcher.take()
+            # An event ends with an empty line.
+            events = b"data: " + lines[:-1].replace(b"\n", b"\n\ndata: ") + b"\n\n"
+            await send(stream, http.send(h11.Data(data=events)) or b"")
+    await send(stream, http.send(h11.EndOfMessage()) or b"")
 
 
 def load_page() -> Iterable[tuple[str, Answer]]:
