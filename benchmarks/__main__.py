@@ -49,6 +49,7 @@ PARTS: Final[dict[str, Callable[[argparse.Namespace], list[Case]]]] = {
     "neighbour": lambda options: cases.neighbours(options.seconds),
     "resume": lambda options: cases.resumes(max(options.members)),
     "history": lambda options: cases.histories(options.seconds),
+    "watching": lambda options: cases.watchers(options.seconds),
     "cluster": lambda options: cases.clusters(options.seconds),
 }
 
@@ -203,6 +204,14 @@ SHOWN: Final = {
     "ratio": "{:.2f} × the rate without them",
     "rss_grown_mib": "+{:.1f} MiB",
     "of_memory": "{:.2f} × memory's rate",
+    "snapshot_ms": "{:.2f} ms a snapshot",
+    "look_ms": "{:.2f} ms a look",
+    "core_none": "{:.1%} of a core",
+    "ratio_unwatched": "× {:.3f} unwatched",
+    "ratio_watched": "× {:.3f} watched",
+    "visit_us_none": "{:.0f} µs a visit",
+    "visit_ratio_unwatched": "× {:.3f} unwatched",
+    "visit_ratio_watched": "× {:.3f} watched",
     "seconds": "{:.1f} s",
     "recovered": "{:.0f} recovered",
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from . import measure, several, stores, storms
+from . import measure, several, stores, storms, watching
 from .load import Target
 from .measure import Result
 from .servers import SCRATCH, Process, has_redis
@@ -152,6 +152,20 @@ def clusters(
     return cases
 
 
+def watchers(seconds: float, sizes: tuple[int, ...] = (200, 1000, 10_000)) -> list[Case]:
+    """A server with the microscope, watched and unwatched, beside one without."""
+    return [
+        Case(
+            f"watching {members}",
+            partial(watching.watching, members=members, seconds=seconds),
+            3 * 3 * (seconds * 4 / 3 + 1) + members / 800,
+            options=("--microscope",),
+            only_ours=True,
+        )
+        for members in sizes
+    ]
+
+
 QUICK: Final = (
     fanouts(1.0)
     + latencies(2.0)
@@ -175,6 +189,7 @@ FULL: Final = (
     + neighbours(5.0)
     + resumes(5000)
     + histories(3.0)
+    + watchers(3.0)
     + clusters(5.0, (1, 2, 3))
 )
 
@@ -194,5 +209,6 @@ SMOKE: Final = [
     *neighbours(0.2, 5),
     *resumes(5),
     *histories(0.1, 5, 2, ("normal",)),
+    *watchers(0.1, (5,)),
     *(clusters(0.2, (2,), 4, 100) if has_redis() else ()),
 ]
