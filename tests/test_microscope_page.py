@@ -518,6 +518,29 @@ def test_nurseries_within_nurseries_without_end_do_no_harm(open_page: Open) -> N
     assert states(window) == {"one": "alive", "innermost": "alive"}
 
 
+def test_who_came_and_went_keeps_no_place_but_who_lived_at_a_mark_does(open_page: Open) -> None:
+    story = recordings.Story("fleeting")
+    story.spawn("server")
+    story.wait(1)
+    story.spawn("witness", "server")
+    story.mark("so it was")
+    for number in range(200):
+        story.wait(0.001)
+        story.spawn(f"writer {number}", "server")
+        story.wait(0.001)
+        story.exit(f"writer {number}", How.RETURNED)
+    story.exit("witness", How.RETURNED)
+    window = open_page(story.finish())
+    window.press(Keys.END)
+    settle(window)
+    assert states(window) == {"server": "alive", "witness": "returned"}
+    assert window.texts("#order li")[0].startswith("writer\n×200 returned")
+    window.press(Keys.LEFT)  # While it lives, one of them is there as anybody is.
+    window.press(Keys.LEFT)
+    settle(window)
+    assert states(window)["writer 199"] == "alive"
+
+
 # --- What is untrusted ---------------------------------------------------------------------------
 
 

@@ -121,8 +121,9 @@ export class Lifelines {
       halls.push(...hall.halls);
       for (const group of hall.groups.values()) {
         const nodes = group.nodes.filter((one) => one.size > 1 || isWithin(one.task, window));
-        const limit = FIRST + MORE * (unfolded.get(`rows ${group.key}`) ?? 0);
-        const { shown, hidden } = foldGroup({ ...group, nodes }, limit, keep, window.from);
+        const more = MORE * (unfolded.get(`rows ${group.key}`) ?? 0);
+        const { shown, hidden } = foldGroup({ ...group, nodes }, FIRST + more, keep, (node) =>
+          isWithin(node.task, window) && (more > 0 || !node.task.isFleeting));
         for (const one of shown) below.push({ node: one });
         if (hidden.length > 0) below.push({ group, hidden, depth: node.depth + 1 });
       }
@@ -215,5 +216,6 @@ function stretch(bar, window, from, to) {
   bar.style.width = percent(right - left);
 }
 
-const isWithin = (task, { from, to }) => task.born <= to && task.died >= from;
+// Whoever is dead but was outlived is there, for those who are behind.
+const isWithin = (task, { from, to }) => task.born <= to && (task.died >= from || task.wasOutlived);
 const isEndWithin = (task, { from, to }) => task.died >= from && task.died <= to;

@@ -51,7 +51,7 @@ export class TaskMap {
     return this.#hidden.get(key) ?? null;
   }
 
-  /** Draw what a view says: tree, living, t, chosen, unfolded, top, guess, keep, since, rover. */
+  /** Draw what a view says: tree, living, places, t, chosen, unfolded, top, guess, keep, since, rover. */
   draw(view) {
     this.#view = view;
     this.#hidden.clear();
@@ -71,19 +71,39 @@ export class TaskMap {
     const waiting = [...roots];
     while (waiting.length > 0 && cost <= BUDGET) {
       const node = waiting.pop();
-      if (node.size === 1) cost += 1;
+      const size = this.#size(node);
+      if (size === 0) continue;
+      if (size === 1) cost += 1;
       else if (node.depth - base >= DEEPEST) cost += 5;
       else {
         cost += 5;
         for (const nursery of node.task.nurseries) cost += nursery.scopes.length > 0 ? 2 : 1;
         for (const group of groupsOf(node)) {
           cost += 2;
-          const shown = Math.min(group.nodes.length, limit + this.#extra(group.key));
-          for (let place = 0; place < shown; place += 1) waiting.push(group.nodes[place]);
+          let room = limit + this.#extra(group.key);
+          for (const one of group.nodes) {
+            if (room === 0) break;
+            if (this.#size(one) === 0) continue;
+            waiting.push(one);
+            room -= 1;
+          }
         }
       }
     }
     return cost;
+  }
+
+  // How many tasks of a node's part of the tree have a place in the map.
+  #size(node) {
+    return this.#view.places[node.index];
+  }
+
+  #isLeaf(node) {
+    return this.#size(node) === 1;
+  }
+
+  #isSmall(node) {
+    return this.#size(node) <= SMALL && node.children.every((child) => this.#size(child) <= 1);
   }
 
   #extra(key) {
@@ -99,21 +119,25 @@ export class TaskMap {
   // --- Groups ------------------------------------------------------------------------------------
 
   // What a group becomes: a flow of small things, or a grid of large ones.
-  #group(group, base, parent, areDots = false) {
+  #group(all, base, parent, areDots = false) {
+    const group = { ...all, nodes: all.nodes.filter((node) => this.#size(node) > 0) };
+    const { keep, since } = this.#view;
     const limit = this.#limit + this.#extra(group.key);
-    const { shown, hidden } = foldGroup(group, limit, this.#view.keep, this.#view.since);
+    const { shown, hidden } = foldGroup(group, limit, keep, ({ task }) =>
+      task.died >= since || task.wasOutlived);
     const flow = [];
     const grid = [];
-    const dots = areDots || (areAlike(group) && group.nodes.length >= DOTS && group.nodes.every(isLeaf));
+    const dots = areDots || (areAlike(group) && group.nodes.length >= DOTS && group.nodes.every((node) => this.#isLeaf(node)));
     for (const node of shown) {
-      if (isLeaf(node)) flow.push(this.#single(node, parent, group, dots));
-      else (isSmall(node) ? flow : grid).push(this.#box(node, base, parent, group));
+      if (this.#isLeaf(node)) flow.push(this.#single(node, parent, group, dots));
+      else (this.#isSmall(node) ? flow : grid).push(this.#box(node, base, parent, group));
     }
     if (hidden.length > 0) (grid.length > 0 ? grid : flow).push(this.#fold(group, hidden));
     if (areAlike(group) && !areDots && flow.length > 0) flow.unshift(this.#label(group));
     const bands = [];
-    const kind = dots ? "dots" : shown.some(isLeaf) ? "flow" : "tiles";
+    const kind = dots ? "dots" : areAlike(group) ? "tiles" : "flow";
     if (flow.length > 0) bands.push(this.#band(`flow ${group.key}`, kind, flow));
+    if (kind === "tiles" && flow.length > 0) this.#measure(bands[0], shown, parent, group);
     if (grid.length > 0) bands.push(this.#band(`grid ${group.key}`, "grid", grid));
     return bands;
   }
@@ -123,6 +147,14 @@ export class TaskMap {
     set(band, "class", kind);
     fill(band, children);
     return band;
+  }
+
+  // Tiles are as wide as the longest name and what may stand behind it, and so stay where they are.
+  #measure(band, shown, parent, group) {
+    const letters = Math.max(...shown.map((node) => labelOf(node, parent, group).length));
+    const dots = Math.max(1, ...shown.map((node) => Math.min(3, this.#size(node) - 1)));
+    band.style.setProperty("--letters", Math.min(24, letters));
+    band.style.setProperty("--dots", dots);
   }
 
   #label({ key, kind, nodes }) {
@@ -175,7 +207,7 @@ export class TaskMap {
     const living = this.#view.living[node.index];
     const name = this.#kept.get(`name ${node.task.id}`, () => make("b"));
     const number = this.#kept.get(`number ${node.task.id}`, () => make("small"));
-    say(name, isSmall(node) ? labelOf(node, parent, group) : shortName(node.name, parent));
+    say(name, this.#isSmall(node) ? labelOf(node, parent, group) : shortName(node.name, parent));
     say(number, living === 0 ? "none alive" : living.toLocaleString("en"));
     fill(button, [name, number]);
     return button;
@@ -184,7 +216,7 @@ export class TaskMap {
   #box(node, base, parent, group) {
     const { task } = node;
     const box = this.#kept.get(`box ${task.id}`, () => make("section"));
-    set(box, "class", isSmall(node) ? "box small" : "box");
+    set(box, "class", this.#isSmall(node) ? "box small" : "box");
     set(box, "data-state", task.stateAt(this.#view.t));
     set(box, "data-empty", this.#view.living[node.index] === 0 ? "" : null);
     const inside = node.depth - base >= DEEPEST ? [this.#deeper(node)] : this.#halls(node, node.halls, base);
@@ -195,7 +227,7 @@ export class TaskMap {
   #deeper(node) {
     const button = this.#kept.get(`deeper ${node.task.id}`, () => make("button", { class: "fold" }));
     set(button, "data-top", node.task.id);
-    say(button, `${count(node.size - 1, "task")} further down: step in`);
+    say(button, `${count(this.#size(node) - 1, "task")} further down: step in`);
     return button;
   }
 
@@ -204,8 +236,19 @@ export class TaskMap {
   #halls(node, halls, base) {
     const { t } = this.#view;
     return halls
-      .filter((hall) => hall.nursery.closed > t || holdsTasks(hall))
+      .filter((hall) => hall.nursery.closed > t || this.#holdsTasks(hall))
       .map((hall) => this.#hall(node, hall, base));
+  }
+
+  #holdsTasks(hall) {
+    const halls = [hall];
+    for (const one of halls) {
+      for (const { nodes } of one.groups.values()) {
+        if (nodes.some((node) => this.#size(node) > 0)) return true;
+      }
+      halls.push(...one.halls);
+    }
+    return false;
   }
 
   #hall(node, hall, base) {
@@ -219,11 +262,23 @@ export class TaskMap {
     set(element, "data-over", over ? "" : null);
     const words = scopeWords(scope, t, over);
     const content = words === "" ? [] : [this.#scope(nursery, words)];
-    for (const group of mergeGroups(hall)) {
-      content.push(...this.#group(group, base, node.name, isSmall(node)));
+    for (const group of this.#merge(hall)) {
+      content.push(...this.#group(group, base, node.name, this.#isSmall(node)));
     }
     fill(element, [...content, ...this.#halls(node, hall.halls, base)]);
     return element;
+  }
+
+  // Tasks of which there are few of a kind share one group, so that they share a line.
+  #merge(hall) {
+    const few = { key: `${hall.nursery.id}/`, kind: "", nodes: [] };
+    const groups = [];
+    for (const group of hall.groups.values()) {
+      const nodes = group.nodes.filter((node) => this.#size(node) > 0);
+      if (nodes.length >= LABELLED || !nodes.every((node) => this.#isLeaf(node))) groups.push(group);
+      else few.nodes.push(...nodes);
+    }
+    return few.nodes.length > 0 ? [few, ...groups] : groups;
   }
 
   #scope(nursery, words) {
@@ -244,8 +299,6 @@ export function scopeWords(scope, t, over) {
 }
 
 const areAlike = (group) => group.kind !== "" && group.nodes.length >= LABELLED;
-const isLeaf = (node) => node.size === 1;
-const isSmall = (node) => node.size <= SMALL && node.children.every(isLeaf);
 
 const labelOf = (node, parent, group) =>
   areAlike(group) ? whichOf(node.name) : shortName(node.name, parent);
@@ -256,21 +309,6 @@ function* groupsOf(node) {
     halls.push(...hall.halls);
     yield* hall.groups.values();
   }
-}
-
-function holdsTasks(hall) {
-  return hall.groups.size > 0 || hall.halls.some(holdsTasks);
-}
-
-// Tasks of which there are few of a kind share one group, so that they share a line.
-function mergeGroups(hall) {
-  const few = { key: `${hall.nursery.id}/`, kind: "", nodes: [] };
-  const groups = [];
-  for (const group of hall.groups.values()) {
-    if (group.nodes.length < LABELLED && group.nodes.every(isLeaf)) few.nodes.push(...group.nodes);
-    else groups.push(group);
-  }
-  return few.nodes.length > 0 ? [few, ...groups] : groups;
 }
 
 function alikeOrMixed(values) {

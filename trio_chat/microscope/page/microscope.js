@@ -15,7 +15,7 @@ import { Prediction } from "./prediction.js";
 import { Recording, countUpTo } from "./recording.js";
 import { findLines, takeToken, watch } from "./source.js";
 import { Transport } from "./transport.js";
-import { Trees, countLiving } from "./tree.js";
+import { Trees, countLiving, countPlaces } from "./tree.js";
 import { windowOf } from "./window.js";
 import { count } from "./words.js";
 
@@ -277,8 +277,9 @@ class Page {
     const current = recording.markAt(t);
     const zero = look === "mark" ? mark : (current ?? recording.marks[0] ?? null);
     const living = countLiving(tree, t);
+    const places = countPlaces(tree, t);
     return {
-      recording, clock, t, tree, living, chosen, look, live, mark, unfolded, top, prediction,
+      recording, clock, t, tree, living, places, chosen, look, live, mark, unfolded, top, prediction,
       window: this.#window(),
       zero: zero?.t ?? recording.start,
       since: Math.max(current?.t ?? -Infinity, look === "recent" || current === null ? t - RECENTLY : -Infinity),

@@ -9,6 +9,8 @@ import { readLine } from "./lines.js";
 
 const NUDGE = 1e-9; // seconds
 const OURS = "microscope";
+const FLEETING = 0.25; // seconds: who lived no longer, and less than half of what was recorded,
+// and at no mark, came and went: there may be thousands of them, and they keep no place.
 const MOST_DEAD = 100_000; // that are remembered
 
 /** How many of the sorted numbers are at most `limit`. */
@@ -42,6 +44,7 @@ class Task {
     this.gauges = [];
     this.leaks = Infinity; // since when it has outlived the task that started it
     this.wasOutlived = false;
+    this.isFleeting = false; // known when it has died
     this.isOurs = name === OURS; // of the microscope itself, which is none of the experiment's
   }
 
@@ -294,6 +297,9 @@ export class Recording {
     if (task.died !== Infinity) return false;
     task.died = t;
     task.end = event;
+    const lived = t - task.born;
+    task.isFleeting = lived < FLEETING && lived < (t - this.start) / 2
+      && !(this.markTimes.at(-1) >= task.born);
     this.deaths.push(task);
     this.deathTimes.push(t);
     if (task.leaks !== Infinity) this.leakEnds.push(t);

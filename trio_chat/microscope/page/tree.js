@@ -89,22 +89,29 @@ export function countLiving(tree, t) {
   return living;
 }
 
+/** How many keep a place in each node's part of the tree: all but those who came and went. */
+export function countPlaces(tree, t) {
+  const places = new Int32Array(tree.order.length);
+  for (let index = tree.order.length - 1; index >= 0; index -= 1) {
+    const { task, parent } = tree.order[index];
+    if (places[index] > 0 || !(task.isFleeting && t >= task.died)) places[index] += 1;
+    if (parent !== null) places[parent.index] += places[index];
+  }
+  return places;
+}
+
 /** Which nodes of a group are shown, `limit` of them and those to `keep`; the rest is folded.
 
-    Where not all are shown, those come first that have lived since `since`: a group of which
-    thousands have come and gone shows who is there. */
-export function foldGroup(group, limit, keep, since) {
+    Where not all are shown, it is only those that are `preferred`: a group of which thousands have
+    come and gone shows who is there. */
+export function foldGroup(group, limit, keep, preferred) {
   const { nodes } = group;
   if (nodes.length <= limit + 1) return { shown: nodes, hidden: [] };
   const chosen = new Set();
   for (const node of nodes) if (keep.has(node.task)) chosen.add(node);
   for (const node of nodes) {
     if (chosen.size >= limit) break;
-    if (node.task.died >= since) chosen.add(node);
-  }
-  for (const node of nodes) {
-    if (chosen.size >= limit) break;
-    chosen.add(node);
+    if (preferred(node)) chosen.add(node);
   }
   return {
     shown: nodes.filter((node) => chosen.has(node)),

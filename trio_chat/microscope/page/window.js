@@ -11,7 +11,9 @@ const RECENT = 30; // seconds
 export function burstEnd(recording, mark) {
   const next = recording.markAfter(mark)?.t ?? Infinity;
   let last = null;
-  for (const { died } of recording.diedBetween(mark.t, next)) {
+  const victims = recording.victimsOf(mark);
+  const dead = victims.length > 0 ? victims : recording.diedBetween(mark.t, next);
+  for (const { died } of dead) {
     if (last !== null && died - last > PAUSE && died - last > 3 * (last - mark.t)) break;
     last = died;
   }

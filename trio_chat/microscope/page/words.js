@@ -42,16 +42,22 @@ export function more(number, kind) {
 /** What a task is, without which one: "member" of "member alice". */
 export function kindOf(name) {
   const space = name.indexOf(" ");
-  return space > 0 ? name.slice(0, space).replace(/:$/, "") : name;
+  return space > 0 ? name.slice(0, space).replace(/:$/, "") : lastPart(name);
 }
 
 /** A task's name as it is shown inside its parent, which need not say again what that one said:
     "hub" in "room green" for "hub green". */
 export function shortName(name, parent) {
   const space = name.indexOf(" ");
-  if (space <= 0 || parent === null) return name;
+  if (space <= 0) return lastPart(name);
+  if (parent === null) return name;
   const which = name.slice(space);
   return parent.endsWith(which) && parent !== name ? name.slice(0, space) : name;
+}
+
+// A task that nobody named is called by its function, with the module in front.
+function lastPart(name) {
+  return /^[\w.<>]+$/.test(name) ? name.slice(name.lastIndexOf(".") + 1) || name : name;
 }
 
 /** Which one a task is among others of its kind: "alice" of "member alice". */
