@@ -8,6 +8,7 @@ by object: where nothing has changed, nothing is made.
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -69,7 +70,7 @@ class Known:
         self._lives: dict[int, _Life] = {}  # by address, as a cancellation names tasks
         self._places: dict[trio.Nursery, _Place] = {}
         # Who died lately, by what Trio called them: it may be they whom a cancellation names.
-        self._authors: dict[str, int] = {}
+        self._authors: OrderedDict[str, int] = OrderedDict()
 
     # --- A look ----------------------------------------------------------------------------------
 
@@ -221,7 +222,7 @@ class Known:
             life.place.tasks.discard(life.task)
         self._authors[repr(life.task)] = life.id
         if len(self._authors) > AUTHORS:
-            del self._authors[next(iter(self._authors))]
+            self._authors.popitem(last=False)
         exc = end.exc if end.exc is None or self._shown else end.exc.partition(":")[0]
         return Exited(t, life.id, end.how, exc, self._quote(end.reason), end.source, by, end.at)
 
@@ -252,9 +253,9 @@ class Known:
 
     def _find_author(self, words: str) -> int | str | None:
         """Return whom Trio means by "<Task 'alice' at 0x7f00>": an id, or else the name."""
-        id = self._authors.pop(words, None)
+        id = self._authors.get(words)
         if id is not None:
-            self._authors[words] = id  # It may be asked for again: others died of it as well.
+            self._authors.move_to_end(words)  # Others may have died of it as well.
             return id
         name, _, address = words.removeprefix("<Task ").removesuffix(">").rpartition(" at 0x")
         try:

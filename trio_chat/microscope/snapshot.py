@@ -13,6 +13,7 @@ import math
 import os
 import weakref
 from collections.abc import Iterable
+from functools import cache
 from operator import attrgetter
 from pathlib import Path, PurePath
 from types import CodeType, FrameType
@@ -150,7 +151,12 @@ def where(task: trio.lowlevel.Task) -> str | None:
 
 def is_plumbing(code: CodeType) -> bool:
     """Return whether this is Trio's own code."""
-    return code.co_filename.startswith(_PLUMBING)
+    return _is_below_plumbing(code.co_filename)
+
+
+@cache
+def _is_below_plumbing(file: str) -> bool:
+    return file.startswith(_PLUMBING)
 
 
 def innermost(frames: Iterable[tuple[FrameType, int]]) -> str | None:
