@@ -35,6 +35,7 @@ async def come_and_go(bench: Bench) -> None:
         ]
         await trio.testing.wait_all_tasks_blocked()
         bench.show("48 people are there")
+        bench.expect("57 tasks run", len(bench.tasks("")), 57)
         bench.expect(
             "the parent of a member is its room, of a room the server", homes(bench), HOMES
         )
@@ -62,7 +63,7 @@ async def drain(bench: Bench, venue: Venue) -> None:
     venue.server.drain()
     await trio.testing.wait_all_tasks_blocked()
     order = [life.name for life in residents(bench)][54:]
-    bench.tell(f"\nin the order in which they ended: {', '.join(order)}\n")
+    bench.tell(f"\nthey ended in this order:\n  {', '.join(order)}")
     watched = order.index("member ada") < order.index("heartbeat")
     instead = f"they ended as {', '.join(order)}"
     bench.check("the heartbeat watches until the last member has left", watched, instead)

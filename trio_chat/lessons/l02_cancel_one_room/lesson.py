@@ -44,6 +44,7 @@ async def cancel_green(bench: Bench) -> None:
         await trio.testing.wait_all_tasks_blocked()
         bench.show("when everything has come to rest")
         expect(bench, "the room has died, and nobody else", names(bench), before - GREEN - ROOM)
+        bench.expect("39 tasks have not noticed", len(bench.tasks("")), 39)
         bench.expect("that took no time", trio.current_time() - start, 0)
         hows = {life.name: (life.how.value, life.reason) for life in ended(bench.recording)}
         bench.expect("each knows why", {hows[name] for name in GREEN}, {("cancelled", REASON)})

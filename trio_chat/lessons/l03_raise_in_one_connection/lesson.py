@@ -13,9 +13,11 @@ from ...client import Disconnected, Left
 from ...client.nursery import open_service_nursery
 from ...config import Config
 from ...history.memory import MemoryHistory
+from ...microscope.events import How
 from ...transport import StreamTransport
 from ...venue import Guest, Venue
 from ..lesson import Clock, Kind, Lesson, Prediction, Twin
+from ..lives import ended
 from . import careful, naive, taskgroup
 from .faults import Bug, FaultyHistory, fail_on_the_line
 from .overheard import overheard
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 ROOMS: Final = ("blue", "green", "red")
 MEMBERS: Final = 16  # in each of them
 CONFIG: Final = Config(port=0)
+WRITER: Final = "writer bob (memory:0)"
 
 Guests = dict[str, list[Guest]]  # by room
 
@@ -80,9 +83,11 @@ async def raise_in_writer(bench: Bench, venue: Venue, author: Guest) -> None:
         with overheard("trio_chat") as lines:
             await author.say("can you hear me, bob?")
             await author.expect(Left, by="bob")
-            await trio.sleep(CONFIG.closing_time)  # Nothing goes out to him; that is tried so long.
+            saying_goodbye = len(bench.tasks("member bob"))
+            await trio.sleep(5)  # Nothing goes out to him; that is tried so long.
             died = before ^ await look(bench)
         bench.expect("bob has died, and nobody else", died, {"member bob"})
+        bench.expect("for 5 seconds the server tried to say goodbye", saying_goodbye, 1)
         bench.expect("nobody could tell him: 1006", codes([bob]), [1006])
         bench.expect("one log line", lines, ["session of bob (memory:0) in room green failed"])
 
@@ -109,6 +114,8 @@ async def talk_on(bench: Bench, guests: Guests) -> None:
         await guests[room][0].say("we talk on")
         heard += len([await guest.expect("we talk on") for guest in guests[room]])
     bench.expect("in the other rooms they talk on", heard, 2 * MEMBERS)
+    raised = [life.name for life in ended(bench.recording) if life.how is How.RAISED]
+    bench.expect("no member and no hub has raised: only a writer", raised, [WRITER])
 
 
 def innermost(error: BaseException) -> BaseException:
