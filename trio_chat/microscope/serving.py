@@ -71,13 +71,11 @@ class Doors:
             self._web = await open_listeners(web.host, web.port, BACKLOG)
         except OSError as exc:
             raise NoPlace(f"{web.host}:{web.port}: {exc.strerror or exc}") from exc
-        addresses = [listener.getsockname() for listener in self._web]
-        if not all(
-            is_loopback(address[0]) for address in addresses
-        ):  # By whatever /etc/hosts says.
+        names = [listener.getsockname() for listener in self._web]
+        if not all(is_loopback(name[0]) for name in names):  # Who knows what a resolver says?
             raise NoPlace(f"{web.host} is not this machine alone")
-        own = f"[{web.host}]" if ":" in web.host else web.host.lower()
-        own = f"{own}:{addresses[0][1]}"
+        host = f"[{web.host}]" if ":" in web.host else web.host.lower()
+        own = f"{host}:{names[0][1]}"
         lab = Lab(self.microscope) if self._wish.lab else None
         self._desk = Desk(self.microscope, lab, own)
         self.url = f"http://{own}/?token={self._desk.token}"

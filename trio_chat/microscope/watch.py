@@ -22,7 +22,6 @@ from .snapshot import Serials, TaskNode, take_snapshot
 
 LINES_A_TURN: Final = 500  # that are written before others may run
 
-
 # What was measured for tasks, by their names.
 Gauges = Callable[[], Mapping[str, tuple[int, ...]]]
 
@@ -133,13 +132,8 @@ class Microscope:
         self._recorder = Recorder(
             root, self._publish, names=names, serials=self.serials, gauges=gauges
         )
-        self._watched = trio.Event()
+        self._watched = trio.Event()  # There is somebody for whom to look again.
         self._first: list[Event] | None = None  # What the recorder says while it is attached.
-
-    @property
-    def attached(self) -> bool:
-        """Whether Trio calls it, that is, whether somebody watches."""
-        return self._recorder.attached
 
     @contextmanager
     def watch(self) -> Iterator[Watcher]:
