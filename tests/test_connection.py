@@ -11,6 +11,7 @@ import trio
 import trio.testing
 from wires import (
     FIN,
+    PATIENCE,
     PONG,
     TEXT,
     Ends,
@@ -32,6 +33,7 @@ from wires import (
 
 from trio_chat.config import Config
 from trio_chat.connection import Connection, open_connection
+from trio_chat.frames import text_frame
 from trio_chat.heartbeat import Heartbeat
 from trio_chat.ledger import Ledger
 from trio_chat.opening import Opening
@@ -287,6 +289,45 @@ async def test_who_is_cancelled_from_outside_still_says_that_the_server_goes(
         scope.cancel(reason="the test ends the server")
         (frame,) = await served.peer.rest()
     assert frame.code == CloseCode.GOING_AWAY
+
+
+async def fall_behind(served: Served, nursery: trio.Nursery, scope: trio.CancelScope) -> None:
+    """Serve a peer in a scope, until something waits for it that it does not read."""
+
+    async def converse() -> None:
+        with scope:
+            await served.run(listen, Config())
+
+    nursery.start_soon(converse)
+    await served.peer.shaken()
+    await served.opened.wait()
+    served.offer(text_frame(b"x" * MiB))
+    await trio.testing.wait_all_tasks_blocked()
+
+
+async def test_who_is_behind_and_cancelled_from_outside_is_told_behind_what_waits() -> None:
+    served, scope = make(tcp(), Config()), trio.CancelScope()
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            await fall_behind(served, nursery, scope)
+            scope.cancel(reason="the test ends the server")
+            *frames, last = await served.peer.rest()
+    assert frames == [said("x" * MiB)]
+    assert last.code == CloseCode.GOING_AWAY
+
+
+async def test_nobody_waits_for_a_writer_that_was_cancelled_in_the_middle_of_a_frame(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    served, scope = make(lockstep(), Config()), trio.CancelScope()
+    async with trio.open_nursery() as nursery:
+        await fall_behind(served, nursery, scope)
+        start = trio.current_time()
+        scope.cancel(reason="the test ends the server")
+        await served.over.wait()  # A stream is torn then: nothing may follow.
+        assert trio.current_time() == start
+    assert served.ledger.balances
+    assert served.outboxes.size == 0
 
 
 async def test_a_peer_that_vanishes_in_the_handshake_is_no_fault(

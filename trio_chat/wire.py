@@ -61,6 +61,7 @@ class Wire(trio.abc.Stream):
         "_send_now",
         "_shut_reason",
         "_transport",
+        "_unattended",
         "begun",
         "heard",
         "lane",
@@ -106,6 +107,7 @@ class Wire(trio.abc.Stream):
         self._answered = False  # The handshake is: from here on there are frames.
         self._finished = False  # The peer has: nothing more will come.
         self._broken = False
+        self._unattended = False  # The writer was cancelled: what waits is left to `hang_up`.
         self.nursery: trio.Nursery | None = None  # where the writer lives, and the engine
         self._on_end: Callable[[Ending], None] = _nobody
         self.verdict: Ending | None = None  # What the peer did that is no question for the engine.
@@ -167,7 +169,7 @@ class Wire(trio.abc.Stream):
             outbox.name = f"writer {self.name}"
             self._outboxes.opened(outbox, self._evict_as_worst)
             if self.nursery is not None:
-                self.nursery.start_soon(self._write, name=outbox.name)
+                self.nursery.start_soon(self._write, outbox, name=outbox.name)
         self._ledger.waiting += blob.deliveries
         # One piece may be larger than the bound: it could never be sent otherwise.
         bound = self._config.outbox if outbox.size else 0
@@ -218,17 +220,22 @@ class Wire(trio.abc.Stream):
         self._outbox = None
         outbox.caught_up.set()
 
-    async def _write(self) -> None:
+    async def _write(self, outbox: Outbox) -> None:
         # This member's writer, while it is behind.
         try:
-            while self._outbox is not None:
+            while self._outbox is outbox:
                 with trio.move_on_after(self._config.stall_timeout) as patience:
-                    await self._send_some(self._outbox)
+                    await self._send_some(outbox)
                 if patience.cancelled_caught:
                     # It goes on writing: the peer may look up in time to be told.
                     self._evict(f"no byte taken in {self._config.stall_timeout:g} s")
         except trio.BrokenResourceError as exc:
             self._break(exc)
+        except trio.Cancelled:
+            # From outside, so the connection is closing, and who waits for us waits in vain.
+            self._unattended = True
+            outbox.caught_up.set()
+            raise
 
     async def _send_some(self, outbox: Outbox) -> None:
         data = outbox.in_hand()
@@ -309,12 +316,12 @@ class Wire(trio.abc.Stream):
             raise trio.BrokenResourceError("the connection broke")
 
     async def wait_send_all_might_not_block(self) -> None:
-        """Wait until nothing waits."""
+        """Wait until nothing waits, or nobody is there any more who could send it."""
         await trio.lowlevel.checkpoint()
         await self._wait_caught_up()
 
     async def _wait_caught_up(self) -> None:
-        while self._outbox is not None:
+        while self._outbox is not None and not self._unattended:
             await self._outbox.caught_up.wait()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
