@@ -1,27 +1,31 @@
-"""Make `docs/screenshots` anew: the pages at 360 and 1280 pixels, light and dark.
+"""Make `docs/screenshots` anew: the pages of the chat and of the microscope, each in two widths.
 
 Needs what the tests need, Chromium included. Run it in a checkout:
 
-    .venv/bin/python docs/make_screenshots.py
+    .venv/bin/python docs/make_screenshots.py            # or only `chat`, or only `microscope`
 
 It starts a server, lets some people talk in it, and looks at the pages as one who has joined them.
+The microscope's page shows what lessons have recorded.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from selenium.webdriver import Keys
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
-from browser import Cable, Server, Window, browsing, cable_to, serving  # noqa: E402
+from browser import Browser, Cable, Server, Window, browsing, cable_to, serving  # noqa: E402
 
 PICTURES = HERE / "screenshots"
 SIZES = {360: 740, 1280: 800}
@@ -126,11 +130,77 @@ def photograph_trouble(window: Window, cable: Cable) -> None:
     window.until_said("the rope", within=30)
 
 
-def main() -> None:
-    """Start everything, take the pictures, end everything."""
+# --- The microscope ------------------------------------------------------------------------------
+
+NARROW = {"cancel": "light", "prediction": "dark", "orphans": "light"}  # the scheme on a phone
+
+
+def replay(folder: Path, *lesson: str) -> str:
+    """Run a lesson and return the name of its replay."""
+    name = "-".join(lesson).replace("--", "") + ".html"
+    command = [sys.executable, "-m", "trio_chat", "lab", *lesson, "--replay", str(folder / name)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=60)
+    return name
+
+
+def scrub(window: Window, part: float) -> None:
+    """Put the slider at a part of its way, and wait until that is drawn."""
+    window.script(
+        "const slider = document.getElementById('slider');"
+        "slider.value = arguments[0]; slider.dispatchEvent(new Event('input'))",
+        round(part * 10_000),
+    )
+    window.driver.execute_async_script(
+        "requestAnimationFrame(() => requestAnimationFrame(() => arguments[0]()))"
+    )
+
+
+def choose(window: Window, name: str) -> None:
+    """Click a task in the map."""
+    window.script(
+        "[...document.querySelectorAll('#map [data-task]')].find("
+        "(e) => e.ariaLabel.split(',')[0] === arguments[0]).click()",
+        name,
+    )
+
+
+def predict(window: Window) -> None:
+    """Predict that the room dies, but for three of its members, and the listener with it."""
+    window.find("#call-yes").click()
+    for name in ("room green", "member green-3", "member green-7", "listener 127.0.0.1"):
+        choose(window, name)
+    window.find("#call-yes").click()
+    window.until(lambda: "right" in window.find("#call-text").text, "the prediction is scored")
+
+
+def cancel_half(window: Window) -> None:
+    """Go to where half of the room's members have ended."""
+    scrub(window, 1.0)
+    window.press(*[Keys.LEFT] * 10)
+
+
+def photograph_microscope(browser: Browser) -> None:
+    """Take a room while it is cancelled, a prediction of that, and orphans."""
+    with tempfile.TemporaryDirectory() as folder:
+        window = browser.window(Path(folder).as_uri())
+        cancel, twin = replay(Path(folder), "2"), replay(Path(folder), "1", "--twin", "naive")
+        pictures = {
+            "cancel": (cancel, cancel_half),
+            "prediction": (cancel, predict),
+            "orphans": (twin, lambda window: scrub(window, 0.6)),
+        }
+        for name, (file, act) in pictures.items():
+            for width, scheme in [*((1280, scheme) for scheme in SCHEMES), (400, NARROW[name])]:
+                window.emulate(width=width, height=1000, scheme=scheme)
+                window.get(f"/{file}")
+                act(window)
+                save(window, f"microscope-{name}-{width}-{scheme}")
+
+
+def photograph_chat(browser: Browser) -> None:
+    """Start a server and people, take the pictures, end them."""
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(serving("--log-level", "warning"))
-        browser = stack.enter_context(browsing())
         cable = stack.enter_context(cable_to(server))
         for room, count in OTHER_ROOMS.items():
             for number in range(count):
@@ -140,6 +210,14 @@ def main() -> None:
         photograph_room(window, others)
         photograph_trouble(window, cable)
         photograph_index(window)
+
+
+def main() -> None:
+    """Take the pictures that were asked for, or all."""
+    parts = {"chat": photograph_chat, "microscope": photograph_microscope}
+    with browsing() as browser:
+        for name in sys.argv[1:] or parts:
+            parts[name](browser)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ export class Call {
     find("call-no").addEventListener("click", no);
   }
 
-  /** Draw what a view says: prediction, next, last, recording. */
+  /** Draw what a view says: prediction, next, last, recording, t. */
   draw(view) {
     const said = wordsFor(view);
     find("call").hidden = said === null;
@@ -27,15 +27,26 @@ export class Call {
   }
 }
 
-function wordsFor({ prediction, next, last, recording }) {
+function wordsFor({ prediction, next, last, recording, t }) {
   if (prediction !== null) return wordsOf(prediction);
   if (next !== null) {
     return { phase: "next", text: `Next: ${next.text}`, yes: "Predict: what will die?", no: null };
   }
   if (last === null) return null;
-  const dead = count(recording.victimsOf(last).length, "task");
-  const text = `${last.text}: ${dead} died, most within ${span(burstEnd(recording, last) - last.t)}`;
+  const text = `${last.text}: ${wordsOfPast(recording, last, t)}`;
   return { phase: "past", text, yes: "Go back and predict it", no: "See it slowly" };
+}
+
+// How many have died of a mark up to a time. A few may have died much later than most.
+function wordsOfPast(recording, mark, t) {
+  const victims = recording.victimsOf(mark);
+  const dead = victims.filter((task) => task.died <= t);
+  if (dead.length === 0) return "nobody has died of it yet";
+  const end = Math.min(t, burstEnd(recording, mark));
+  const most = dead.at(-1).died > end ? "most of them within" : "within";
+  const soFar = dead.length < victims.length ? " so far" : "";
+  const time = span(Math.min(end, dead.at(-1).died) - mark.t);
+  return `${count(dead.length, "task")} died${soFar}, ${most} ${time}`;
 }
 
 function wordsOf(prediction) {

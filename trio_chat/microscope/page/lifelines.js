@@ -175,8 +175,9 @@ export class Lifelines {
   // --- What lies over them -----------------------------------------------------------------------
 
   #drawAxis({ window, zero }) {
-    const most = Math.max(2, Math.min(8, Math.floor(this.#over.clientWidth / 90)));
-    const fits = (tick) => placeIn(window, zero + tick) < 0.94;
+    const width = this.#over.clientWidth;
+    const most = Math.max(2, Math.min(8, Math.floor(width / 90)));
+    const fits = (tick) => (1 - placeIn(window, zero + tick)) * width > 64;
     const ticks = ticksOf(window, zero, most).filter(fits).map((tick, place) => {
       const label = this.#kept.get(`tick ${place}`, () => make("span"));
       say(label, tick === 0 ? "0" : since(tick));
