@@ -109,6 +109,18 @@ BENCHES: Final[dict[str, Bench]] = {
             P99,
         ),
     ),
+    "watching": Bench(
+        "What watching costs",
+        "{members:,} members, the microscope on",
+        (
+            _less("ratio_watched", "× CPU, watched"),
+            _less("ratio_unwatched", "× CPU, unwatched"),
+            _less("visit_ratio_watched", "× CPU of a visit, watched"),
+            _less("visit_ratio_unwatched", "× CPU of a visit, unwatched"),
+            _less("snapshot_ms", "ms a snapshot"),
+            _less("look_ms", "ms a look"),
+        ),
+    ),
     "resume": Bench(
         "Everybody comes back at once",
         "{members:,} members, after {after}",

@@ -33,17 +33,16 @@ from .servers import OURS, Process, free_port, our_command, running
 
 STATES: Final = ("none", "unwatched", "watched")
 ROOM: Final = 50  # members
-MESSAGES: Final = 400  # a second, over all rooms: 20,000 deliveries
+MESSAGES: Final = 1000  # a second, over all rooms: 50,000 deliveries
 LOOKS: Final = 15
 
 
 @dataclass(frozen=True, slots=True)
-class _Scene:
-    """A server, everybody in it, and whether somebody watches."""
+class _Usage:
+    """What one server used in one turn."""
 
-    crowd: Members
-    server: Process
-    watched: bool
+    core: float  # the share of a core, under the talk of everybody
+    visit: float  # CPU seconds of one visit
 
 
 def watching(
@@ -55,25 +54,17 @@ def watching(
     result = Result("watching", {"members": members})
     looks = trio.run(_time_looks, members)
     port = free_port()
-    with running(OURS, our_command(port), port) as plainly:
-        crowds = [_gather(Target("127.0.0.1", port), members), _gather(target, members)]
-        try:
-            scenes = dict(
-                zip(
-                    STATES,
-                    (
-                        _Scene(crowds[0], plainly, watched=False),
-                        _Scene(crowds[1], server, watched=False),
-                        _Scene(crowds[1], server, watched=True),
-                    ),
-                    strict=True,
-                )
-            )
-            with metered(result, server):
-                found = _take_turns(scenes, seconds, rounds)
-        finally:
-            for crowd in crowds:
-                crowd.close()
+    found: dict[str, list[_Usage]] = {state: [] for state in STATES}
+    with running(OURS, our_command(port), port) as plainly, metered(result, server):
+        for number in range(rounds):
+            turns = [(Target("127.0.0.1", port), plainly, STATES[:1]), (target, server, STATES[1:])]
+            for where, process, states in turns[:: -1 if number % 2 else 1]:
+                crowd = _gather(where, members)
+                try:
+                    for state in states[:: -1 if number % 2 else 1]:
+                        found[state].append(_measure(crowd, process, state, seconds))
+                finally:
+                    crowd.close()
     result.figures = {**looks, **_compare(found)}
     return result
 
@@ -81,46 +72,32 @@ def watching(
 def _gather(target: Target, members: int) -> Members:
     crowd = Members(target)
     crowd.join([f"crowd-{number // ROOM}" for number in range(members)])
-    crowd.settle()
     return crowd
 
 
-def _take_turns(
-    scenes: dict[str, _Scene], seconds: float, rounds: int
-) -> dict[str, list[tuple[float, float]]]:
-    """Return, for each state and round, the share of a core and the CPU seconds of a visit."""
-    found: dict[str, list[tuple[float, float]]] = {state: [] for state in scenes}
-    for number in range(rounds):
-        turn = STATES[number % 3 :] + STATES[: number % 3]
-        for state in turn:
-            scene = scenes[state]
-            with _watcher(scene.server.pid) if scene.watched else nullcontext():
-                scene.crowd.settle()
-                share = _usage(scene.server, lambda scene=scene: _talk(scene.crowd, seconds))
-                begin = time.perf_counter()
-                visits, used = 0, _cpu_seconds(scene.server)
-                while time.perf_counter() < begin + seconds / 3:
-                    _visit(scene.crowd.target)
-                    visits += 1
-                found[state].append((share, (_cpu_seconds(scene.server) - used) / visits))
-    return found
+def _measure(crowd: Members, server: Process, state: str, seconds: float) -> _Usage:
+    with _watcher(server.pid) if state == "watched" else nullcontext():
+        crowd.settle()
+        begin, used = time.perf_counter(), _cpu_seconds(server)
+        _talk(crowd, seconds)
+        core = (_cpu_seconds(server) - used) / (time.perf_counter() - begin)
+        crowd.settle()
+        begin, used, visits = time.perf_counter(), _cpu_seconds(server), 0
+        while time.perf_counter() < begin + seconds / 3:
+            _visit(crowd.target)
+            visits += 1
+        return _Usage(core, (_cpu_seconds(server) - used) / visits)
 
 
-def _usage(server: Process, load: Callable[[], None]) -> float:
-    wall, used = time.perf_counter(), _cpu_seconds(server)
-    load()
-    return (_cpu_seconds(server) - used) / (time.perf_counter() - wall)
-
-
-def _compare(found: dict[str, list[tuple[float, float]]]) -> dict[str, float]:
-    figures: dict[str, float] = {}
-    for state, rounds in found.items():
-        figures[f"core_{state}"] = statistics.median(share for share, _ in rounds)
-        figures[f"visit_us_{state}"] = statistics.median(visit for _, visit in rounds) * 1e6
-    for state in STATES[1:]:
-        pairs = list(zip(found[state], found["none"], strict=True))
-        figures[f"ratio_{state}"] = statistics.median(one[0] / none[0] for one, none in pairs)
-        figures[f"visit_ratio_{state}"] = statistics.median(one[1] / none[1] for one, none in pairs)
+def _compare(found: dict[str, list[_Usage]]) -> dict[str, float | list[list[float]]]:
+    figures: dict[str, float | list[list[float]]] = {}
+    for state, usages in found.items():
+        figures[f"core_{state}"] = statistics.median(usage.core for usage in usages)
+        figures[f"visit_us_{state}"] = statistics.median(usage.visit for usage in usages) * 1e6
+        pairs = list(zip(usages, found["none"], strict=True))
+        if state != "none":
+            figures[f"ratio_{state}"] = statistics.median(a.core / b.core for a, b in pairs)
+            figures[f"visit_ratio_{state}"] = statistics.median(a.visit / b.visit for a, b in pairs)
     return figures
 
 
