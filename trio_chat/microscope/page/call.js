@@ -20,7 +20,10 @@ export class Call {
     const { phase, text, yes, no } = said;
     set(find("call"), "data-phase", phase);
     say(find("call-text"), text);
-    for (const [id, words] of [["call-yes", yes], ["call-no", no]]) {
+    for (const [id, words] of [
+      ["call-yes", yes],
+      ["call-no", no],
+    ]) {
       find(id).hidden = words === null;
       say(find(id), words ?? "");
     }

@@ -1,6 +1,6 @@
 // The time that is shown, and what moves it: playing, stepping, or the server, where it is live.
 
-import { countUpTo } from "./recording.js";
+import { countUpTo } from "./life.js";
 
 const JUST_BEFORE = 5e-10; // seconds; less than lies between any two events
 

@@ -24,7 +24,8 @@ export function say(element, text) {
 /** Give an element exactly these children, in this order. */
 export function fill(element, children) {
   const now = element.childNodes;
-  if (now.length === children.length && children.every((child, place) => child === now[place])) return;
+  if (now.length === children.length && children.every((child, place) => child === now[place]))
+    return;
   // Whoever has the focus keeps it, though its element is put elsewhere.
   const focused = document.activeElement;
   element.replaceChildren(...children);

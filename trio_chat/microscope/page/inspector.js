@@ -4,9 +4,8 @@
 // that has the focus keeps it.
 
 import { fill, make, say } from "./elements.js";
-import { scopeWords } from "./map.js";
-import { countUpTo, latest } from "./recording.js";
-import { count, kindOf, range, since, span } from "./words.js";
+import { countUpTo, latest } from "./life.js";
+import { count, kindOf, range, scopeWords, since, span } from "./words.js";
 
 const MOST_MARKS = 6;
 const MOST_KINDS = 10;
@@ -60,7 +59,9 @@ function lastEvent(recording, t, zero) {
   if (dead !== undefined && !(born?.born > dead.died)) {
     return { when: since(dead.died - zero), text: `${dead.nameAt(t)} ${endWord(dead)}` };
   }
-  return born === undefined ? null : { when: since(born.born - zero), text: `${born.nameAt(t)} began` };
+  return born === undefined
+    ? null
+    : { when: since(born.born - zero), text: `${born.nameAt(t)} began` };
 }
 
 function drawMarks({ marks, last }) {
@@ -68,7 +69,8 @@ function drawMarks({ marks, last }) {
     const go = make("button", { class: "mark-link", "data-mark": place, title: "Go there" }, text);
     return make("li", {}, make("time", {}, when), go);
   });
-  if (last !== null) lines.push(make("li", {}, make("time", {}, last.when), make("span", {}, last.text)));
+  if (last !== null)
+    lines.push(make("li", {}, make("time", {}, last.when), make("span", {}, last.text)));
   return lines;
 }
 
@@ -90,16 +92,18 @@ export function orderOfDeath({ recording, t, since: from, zero }) {
 
 function drawOrder(kinds) {
   if (kinds.length === 0) return [make("li", { class: "none" }, "Nobody has died since.")];
-  const lines = kinds.slice(0, MOST_KINDS).map(({ kind, how, count: number, first, last }) =>
-    make(
-      "li",
-      {},
-      make("i", { class: "shape", "data-state": how }),
-      make("b", {}, kind),
-      make("span", {}, `×${number.toLocaleString("en")} ${how}`),
-      make("time", {}, range(first, last)),
-    ),
-  );
+  const lines = kinds
+    .slice(0, MOST_KINDS)
+    .map(({ kind, how, count: number, first, last }) =>
+      make(
+        "li",
+        {},
+        make("i", { class: "shape", "data-state": how }),
+        make("b", {}, kind),
+        make("span", {}, `×${number.toLocaleString("en")} ${how}`),
+        make("time", {}, range(first, last)),
+      ),
+    );
   const more = kinds.length - MOST_KINDS;
   if (more > 0) lines.push(make("li", { class: "none" }, `and ${count(more, "kind")} more`));
   return lines;
@@ -128,7 +132,8 @@ const endWord = (task) => ENDS[task.end.how];
 
 function stateWords(task, t, zero) {
   if (t < task.born) return `begins at ${since(task.born - zero)}`;
-  if (t >= task.died) return `${endWord(task)} at ${since(task.died - zero)}, aged ${span(task.died - task.born)}`;
+  if (t >= task.died)
+    return `${endWord(task)} at ${since(task.died - zero)}, aged ${span(task.died - task.born)}`;
   if (t >= task.leaks) return `an orphan for ${span(t - task.leaks)}: who started it is gone`;
   return `alive for ${span(t - task.born)}`;
 }
@@ -154,7 +159,8 @@ function scopeFacts(task, t) {
   const open = task.nurseries.filter(({ opened, closed }) => opened <= t && t < closed);
   open.forEach((nursery, place) => {
     const isOver = t >= task.died;
-    const words = scopeWords(nursery.scopeAt(t), t, isOver) || (isOver ? "" : "no deadline, no shield");
+    const words =
+      scopeWords(nursery.scopeAt(t), t, isOver) || (isOver ? "" : "no deadline, no shield");
     if (words !== "") facts.push([open.length > 1 ? `nursery ${place + 1}` : "nursery", words]);
   });
   return facts;
@@ -164,7 +170,10 @@ function gaugeFacts(task, t) {
   const gauge = latest(task.gauges, t);
   if (gauge === undefined) return [];
   const [frames, kibibytes] = gauge;
-  const words = kibibytes === undefined ? count(frames, "frame") : `${count(frames, "frame")}, ${kibibytes} KiB`;
+  const words =
+    kibibytes === undefined
+      ? count(frames, "frame")
+      : `${count(frames, "frame")}, ${kibibytes} KiB`;
   return [["outbox", words]];
 }
 
@@ -175,11 +184,19 @@ function drawTask(data) {
   }
   const { title, state, path, facts } = data;
   const heading = make("h2", {}, title);
-  return [heading, drawPath(path, state), make("dl", {}, ...facts.flatMap(([term, words]) => {
-    const value = make("dd", { "data-fact": term });
-    say(value, words);
-    return [make("dt", {}, term), value];
-  }))];
+  return [
+    heading,
+    drawPath(path, state),
+    make(
+      "dl",
+      {},
+      ...facts.flatMap(([term, words]) => {
+        const value = make("dd", { "data-fact": term });
+        say(value, words);
+        return [make("dt", {}, term), value];
+      }),
+    ),
+  ];
 }
 
 function drawPath(path, state) {
@@ -187,7 +204,8 @@ function drawPath(path, state) {
   const shown = skipped === 0 ? path : [path[0], ...path.slice(1 + skipped)];
   const parts = shown.map(({ id, name }, place) => {
     const isLast = place === shown.length - 1;
-    const gap = skipped > 0 && place === 1 ? make("span", {}, `… ${count(skipped, "level")} …`) : null;
+    const gap =
+      skipped > 0 && place === 1 ? make("span", {}, `… ${count(skipped, "level")} …`) : null;
     const link = make("button", { class: "mark-link", "data-choose": id }, name);
     if (isLast) link.prepend(make("i", { class: "shape", "data-state": state }));
     return make("li", {}, ...[gap, link].filter(Boolean));

@@ -20,7 +20,9 @@ export class LabDesk {
   /** `onAct` is called before an act, so that one sees what comes of it. */
   constructor(onAct) {
     this.#onAct = onAct;
-    find("lab").addEventListener("click", ({ target }) => this.#click(target.closest("[data-act]")));
+    find("lab").addEventListener("click", ({ target }) =>
+      this.#click(target.closest("[data-act]")),
+    );
   }
 
   open(token) {
@@ -33,8 +35,10 @@ export class LabDesk {
     find("lab").hidden = !isThere;
     if (!isThere) return;
     this.#target = chosen !== null && chosen.died === Infinity ? chosen : null;
-    const words = this.#target === null ? "Choose a living task in the map, to do something to it."
-      : `To ${this.#target.nameAt(t)} (${this.#target.id}):`;
+    const words =
+      this.#target === null
+        ? "Choose a living task in the map, to do something to it."
+        : `To ${this.#target.nameAt(t)} (${this.#target.id}):`;
     say(find("target"), words);
     for (const button of find("lab").querySelectorAll("[data-act]")) {
       button.disabled = this.#target === null && button.dataset.act !== "stall";

@@ -86,7 +86,10 @@ export class Lifelines {
     const key = [window.from, window.to, zero, recording.times.length, ...ids].join(" ");
     if (key === this.#drawn) return;
     this.#drawn = key;
-    fill(this.#rows, this.#listRows(view).map((row) => this.#row(row, view)));
+    fill(
+      this.#rows,
+      this.#listRows(view).map((row) => this.#row(row, view)),
+    );
     this.#drawAxis(view);
     fill(this.#over, [this.#curtain, this.#veil, ...this.#marks(view), this.#playhead]);
     this.#kept.turn();
@@ -122,8 +125,12 @@ export class Lifelines {
       for (const group of hall.groups.values()) {
         const nodes = group.nodes.filter((one) => one.size > 1 || isWithin(one.task, window));
         const more = MORE * (unfolded.get(`rows ${group.key}`) ?? 0);
-        const { shown, hidden } = foldGroup({ ...group, nodes }, FIRST + more, keep, (node) =>
-          isWithin(node.task, window) && (more > 0 || !node.task.isFleeting));
+        const { shown, hidden } = foldGroup(
+          { ...group, nodes },
+          FIRST + more,
+          keep,
+          (node) => isWithin(node.task, window) && (more > 0 || !node.task.isFleeting),
+        );
         for (const one of shown) below.push({ node: one });
         if (hidden.length > 0) below.push({ group, hidden, depth: node.depth + 1 });
       }
@@ -178,12 +185,14 @@ export class Lifelines {
     const width = this.#over.clientWidth;
     const most = Math.max(2, Math.min(8, Math.floor(width / 90)));
     const fits = (tick) => (1 - placeIn(window, zero + tick)) * width > 64;
-    const ticks = ticksOf(window, zero, most).filter(fits).map((tick, place) => {
-      const label = this.#kept.get(`tick ${place}`, () => make("span"));
-      say(label, tick === 0 ? "0" : since(tick));
-      label.style.left = percent(placeIn(window, zero + tick));
-      return label;
-    });
+    const ticks = ticksOf(window, zero, most)
+      .filter(fits)
+      .map((tick, place) => {
+        const label = this.#kept.get(`tick ${place}`, () => make("span"));
+        say(label, tick === 0 ? "0" : since(tick));
+        label.style.left = percent(placeIn(window, zero + tick));
+        return label;
+      });
     fill(this.#axis, ticks);
   }
 
@@ -203,7 +212,11 @@ export class Lifelines {
 
 function makeRow() {
   const track = make("span", { class: "track" });
-  track.append(make("i", { class: "bar" }), make("i", { class: "leak" }), make("i", { class: "end" }));
+  track.append(
+    make("i", { class: "bar" }),
+    make("i", { class: "leak" }),
+    make("i", { class: "end" }),
+  );
   return make("div", { class: "row" }, make("button"), track);
 }
 

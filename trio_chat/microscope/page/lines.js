@@ -13,15 +13,24 @@ const author = (value) => whole(value) || text(value);
 
 // What an event needs, and what it may have. A key that is null is a key that is left out.
 const KINDS = {
-  hello: [{ v: (value) => value === 1 }, { python: text, trio: text, pid: whole, title: text, lab: truth }],
+  hello: [
+    { v: (value) => value === 1 },
+    { python: text, trio: text, pid: whole, title: text, lab: truth },
+  ],
   open: [{ id: whole, of: whole }, {}],
   close: [{ id: whole }, {}],
   spawn: [{ id: whole, name: text }, { within: whole }],
   move: [{ id: whole, within: whole }, {}],
   name: [{ id: whole, name: text }, {}],
-  scope: [{ id: whole, cancelled: truth, shield: truth }, { deadline: number, reason: text, source: text }],
+  scope: [
+    { id: whole, cancelled: truth, shield: truth },
+    { deadline: number, reason: text, source: text },
+  ],
   gauge: [{ id: whole, outbox: counts }, {}],
-  exit: [{ id: whole, how }, { exc: text, reason: text, source: text, by: author, at: text }],
+  exit: [
+    { id: whole, how },
+    { exc: text, reason: text, source: text, by: author, at: text },
+  ],
   mark: [{ text }, {}],
 };
 

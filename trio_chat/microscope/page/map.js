@@ -6,7 +6,7 @@
 
 import { Kept, fill, make, rove, say, set } from "./elements.js";
 import { foldGroup, tasksBelow } from "./tree.js";
-import { count, more, shortName, since, whichOf } from "./words.js";
+import { count, more, scopeWords, shortName, whichOf } from "./words.js";
 
 const BUDGET = 900; // elements, about
 const LIMITS = [240, 120, 60, 30, 16, 8, 4, 2]; // of like siblings: the first that keeps within it
@@ -111,7 +111,9 @@ export class TaskMap {
   }
 
   #wayBack(top) {
-    const button = this.#kept.get("way back", () => make("button", { class: "fold", "data-top": "" }));
+    const button = this.#kept.get("way back", () =>
+      make("button", { class: "fold", "data-top": "" }),
+    );
     say(button, `↰ whole tree (this is ${count(top.depth, "level")} down)`);
     return button;
   }
@@ -123,11 +125,19 @@ export class TaskMap {
     const group = { ...all, nodes: all.nodes.filter((node) => this.#size(node) > 0) };
     const { keep, since } = this.#view;
     const limit = this.#limit + this.#extra(group.key);
-    const { shown, hidden } = foldGroup(group, limit, keep, ({ task }) =>
-      task.died >= since || task.wasOutlived);
+    const { shown, hidden } = foldGroup(
+      group,
+      limit,
+      keep,
+      ({ task }) => task.died >= since || task.wasOutlived,
+    );
     const flow = [];
     const grid = [];
-    const dots = areDots || (areAlike(group) && group.nodes.length >= DOTS && group.nodes.every((node) => this.#isLeaf(node)));
+    const dots =
+      areDots ||
+      (areAlike(group) &&
+        group.nodes.length >= DOTS &&
+        group.nodes.every((node) => this.#isLeaf(node)));
     for (const node of shown) {
       if (this.#isLeaf(node)) flow.push(this.#single(node, parent, group, dots));
       else (this.#isSmall(node) ? flow : grid).push(this.#box(node, base, parent, group));
@@ -180,7 +190,9 @@ export class TaskMap {
   #task(node, form) {
     const { t, chosen, guess, rover, choosing } = this.#view;
     const { task } = node;
-    const button = this.#kept.get(`task ${task.id}`, () => make("button", { "data-task": task.id }));
+    const button = this.#kept.get(`task ${task.id}`, () =>
+      make("button", { "data-task": task.id }),
+    );
     const state = task.stateAt(t);
     const guessed = guess(task);
     set(button, "class", `task ${form}`);
@@ -219,13 +231,16 @@ export class TaskMap {
     set(box, "class", this.#isSmall(node) ? "box small" : "box");
     set(box, "data-state", task.stateAt(this.#view.t));
     set(box, "data-empty", this.#view.living[node.index] === 0 ? "" : null);
-    const inside = node.depth - base >= DEEPEST ? [this.#deeper(node)] : this.#halls(node, node.halls, base);
+    const inside =
+      node.depth - base >= DEEPEST ? [this.#deeper(node)] : this.#halls(node, node.halls, base);
     fill(box, [this.#head(node, parent, group), ...inside]);
     return box;
   }
 
   #deeper(node) {
-    const button = this.#kept.get(`deeper ${node.task.id}`, () => make("button", { class: "fold" }));
+    const button = this.#kept.get(`deeper ${node.task.id}`, () =>
+      make("button", { class: "fold" }),
+    );
     set(button, "data-top", node.task.id);
     say(button, `${count(this.#size(node) - 1, "task")} further down: step in`);
     return button;
@@ -275,7 +290,8 @@ export class TaskMap {
     const groups = [];
     for (const group of hall.groups.values()) {
       const nodes = group.nodes.filter((node) => this.#size(node) > 0);
-      if (nodes.length >= LABELLED || !nodes.every((node) => this.#isLeaf(node))) groups.push(group);
+      if (nodes.length >= LABELLED || !nodes.every((node) => this.#isLeaf(node)))
+        groups.push(group);
       else few.nodes.push(...nodes);
     }
     return few.nodes.length > 0 ? [few, ...groups] : groups;
@@ -286,16 +302,6 @@ export class TaskMap {
     say(line, words);
     return line;
   }
-}
-
-/** The state of a cancel scope in words; "" where there is nothing to say. */
-export function scopeWords(scope, t, over) {
-  if (scope === null) return "";
-  const words = [];
-  if (scope.cancelled) words.push(scope.reason ? `cancelled: “${scope.reason}”` : "cancelled");
-  else if (scope.deadline !== null && !over) words.push(`deadline ${since(scope.deadline - t)}`);
-  if (scope.shield) words.push("shielded");
-  return words.join(" · ");
 }
 
 const areAlike = (group) => group.kind !== "" && group.nodes.length >= LABELLED;

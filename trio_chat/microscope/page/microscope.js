@@ -6,18 +6,20 @@
 
 import { Call } from "./call.js";
 import { Clock, before, neighbour } from "./clock.js";
-import { fill, make, say } from "./elements.js";
+import { say } from "./elements.js";
+import { drawHeader } from "./header.js";
+import { listen } from "./input.js";
 import { Inspector } from "./inspector.js";
 import { LabDesk } from "./lab.js";
 import { Lifelines } from "./lifelines.js";
 import { TaskMap } from "./map.js";
 import { Prediction } from "./prediction.js";
-import { Recording, countUpTo } from "./recording.js";
+import { countUpTo } from "./life.js";
+import { Recording } from "./recording.js";
 import { findLines, takeToken, watch } from "./source.js";
 import { Transport } from "./transport.js";
 import { Trees, countLiving, countPlaces } from "./tree.js";
 import { windowOf } from "./window.js";
-import { count } from "./words.js";
 
 const RECENTLY = 10; // seconds in which a death counts as news, where there is no mark
 const LIVE_FRAME = 100; // ms between two frames of what is live
@@ -72,7 +74,9 @@ class Page {
   seek(t) {
     this.change(() => {
       const { start, end } = this.recording;
-      this.clock.seek(Math.max(Math.min(start, before(this.recording.marks[0]?.t ?? start)), Math.min(end, t)));
+      this.clock.seek(
+        Math.max(Math.min(start, before(this.recording.marks[0]?.t ?? start)), Math.min(end, t)),
+      );
       this.#turnToMark();
     });
   }
@@ -113,7 +117,8 @@ class Page {
         return;
       }
       const { from, to } = this.#window();
-      if (this.clock.following || this.clock.t >= Math.min(to, this.recording.end)) this.clock.t = from;
+      if (this.clock.following || this.clock.t >= Math.min(to, this.recording.end))
+        this.clock.t = from;
       this.clock.play(performance.now());
     });
   }
@@ -155,10 +160,29 @@ class Page {
     if (node !== undefined) this.prediction.toggleNode(node, this.clock.t);
   }
 
+  /** Let Tab lead to a task. */
+  visit(id) {
+    const task = this.recording.tasks.get(id);
+    if (task !== undefined && task !== this.rover) this.change(() => (this.rover = task));
+  }
+
+  /** Move the focus by so many tasks, where it is among tasks; return whether it is. */
+  rove(element, by) {
+    const view = [this.#map, this.#lifelines].find((one) => one.holds(element));
+    view?.step(by);
+    return view !== undefined;
+  }
+
+  stepInto(id) {
+    this.change(() => (this.top = id));
+  }
+
   /** Unfold a group; in a prediction, take those who are folded. */
-  unfold(key, tasks) {
+  unfold(key) {
+    const tasks = this.#map.hiddenIn(key);
     this.change(() => {
-      if (this.prediction?.phase === "choosing" && tasks !== null) this.prediction.toggle(tasks, this.clock.t);
+      if (this.prediction?.phase === "choosing" && tasks !== null)
+        this.prediction.toggle(tasks, this.clock.t);
       else this.unfolded.set(key, (this.unfolded.get(key) ?? 0) + 1);
     });
   }
@@ -175,9 +199,15 @@ class Page {
   agree() {
     const phase = this.prediction?.phase;
     if (phase === "choosing") this.#show();
-    else if (phase === undefined || phase === "scored") {
-      this.predict(phase === "scored" ? this.prediction.mark : (this.nextMark() ?? this.#lastMark()));
-    }
+    else if (phase !== "showing") this.predict(this.prediction?.mark);
+  }
+
+  /** Choose nothing, and end a prediction. */
+  escape() {
+    this.change(() => {
+      if (this.prediction === null) this.chosen = null;
+      else this.prediction = null;
+    });
   }
 
   decline() {
@@ -194,7 +224,7 @@ class Page {
     this.clock.play(performance.now());
   }
 
-  predict(mark) {
+  predict(mark = this.nextMark() ?? this.#lastMark()) {
     if (mark === null) return;
     this.prediction = new Prediction(mark);
     this.chosen = null;
@@ -215,7 +245,10 @@ class Page {
   #judge() {
     const { prediction } = this;
     if (prediction?.phase !== "showing" || this.clock.playing) return;
-    const last = Math.max(this.clock.t, ...[...prediction.victims].map((task) => task.died).slice(-1));
+    const last = Math.max(
+      this.clock.t,
+      ...[...prediction.victims].map((task) => task.died).slice(-1),
+    );
     this.clock.t = last;
     prediction.phase = "scored";
   }
@@ -224,7 +257,9 @@ class Page {
   #lastMark() {
     const { marks } = this.recording;
     const past = countUpTo(this.recording.markTimes, this.clock.t);
-    return marks.slice(0, past).findLast((mark) => this.recording.victimsOf(mark).length > 0) ?? null;
+    return (
+      marks.slice(0, past).findLast((mark) => this.recording.victimsOf(mark).length > 0) ?? null
+    );
   }
 
   // --- Drawing -----------------------------------------------------------------------------------
@@ -243,7 +278,7 @@ class Page {
     this.#judge();
     this.seen = Math.max(this.seen, this.clock.t);
     const view = this.#view();
-    this.#drawHeader(view);
+    drawHeader(view);
     this.#transport.draw(view);
     this.#call.draw(view);
     this.#map.draw(view);
@@ -261,13 +296,15 @@ class Page {
     if (isGone(this.chosen)) this.chosen = null;
     if (isGone(this.rover)) this.rover = null;
     if (!this.recording.marks.includes(this.mark)) this.mark = null;
-    if (this.prediction !== null && !this.recording.marks.includes(this.prediction.mark)) this.prediction = null;
+    if (this.prediction !== null && !this.recording.marks.includes(this.prediction.mark))
+      this.prediction = null;
     if (this.mark === null && this.look === "mark") this.look = this.live ? "recent" : "whole";
   }
 
   #move(now) {
     if (this.clock.following) this.clock.t = this.clock.present(this.recording, now);
-    else if (this.clock.playing) this.clock.advance(now, Math.min(this.#window().to, this.recording.end));
+    else if (this.clock.playing)
+      this.clock.advance(now, Math.min(this.#window().to, this.recording.end));
   }
 
   #view() {
@@ -279,10 +316,25 @@ class Page {
     const living = countLiving(tree, t);
     const places = countPlaces(tree, t);
     return {
-      recording, clock, t, tree, living, places, chosen, look, live, mark, unfolded, top, prediction,
+      recording,
+      clock,
+      t,
+      tree,
+      living,
+      places,
+      chosen,
+      look,
+      live,
+      mark,
+      unfolded,
+      top,
+      prediction,
       window: this.#window(),
       zero: zero?.t ?? recording.start,
-      since: Math.max(current?.t ?? -Infinity, look === "recent" || current === null ? t - RECENTLY : -Infinity),
+      since: Math.max(
+        current?.t ?? -Infinity,
+        look === "recent" || current === null ? t - RECENTLY : -Infinity,
+      ),
       keep: new Set(chosen === null ? [] : recording.pathAt(chosen, t)),
       rover: tree.byId.has(this.rover?.id) ? this.rover : (tree.roots[0]?.task ?? null),
       choosing: prediction?.phase === "choosing",
@@ -291,24 +343,6 @@ class Page {
       next: this.nextMark(),
       last: this.#lastMark(),
     };
-  }
-
-  #drawHeader({ recording, t }) {
-    const title = recording.about?.title || (this.live ? "Microscope" : document.title);
-    say(find("title"), title);
-    say(find("alive"), `${count(recording.aliveAt(t), "task")} alive`);
-    const orphans = recording.orphansAt(t);
-    find("orphans").hidden = orphans === 0;
-    const words = orphans === 1 ? "it is still running, though the code that started it is gone"
-      : "still running, though the code that started them is gone";
-    if (orphans > 0) fill(find("orphans"), [make("b", {}, count(orphans, "orphan")), `: ${words}`]);
-    find("unread").hidden = recording.unread === 0;
-    say(find("unread"), `${count(recording.unread, "line")} could not be read`);
-    const isEmpty = recording.tasks.size === 0;
-    find("empty").hidden = !isEmpty;
-    say(find("empty"), this.live ? "Nothing has come from the server yet." : "There is no task in this recording.");
-    document.documentElement.toggleAttribute("data-empty", isEmpty);
-    say(find("moral"), moralOf(recording));
   }
 
   // --- Beginning ---------------------------------------------------------------------------------
@@ -352,69 +386,10 @@ class Page {
     say(element, words);
     if (state !== "live") this.clock.hear(0);
   }
-
-  // --- Keys and clicks ---------------------------------------------------------------------------
-
-  listen() {
-    document.addEventListener("keydown", (event) => this.#press(event));
-    document.addEventListener("click", ({ target }) => this.#click(target.closest("button")));
-    document.addEventListener("focusin", ({ target }) => {
-      const task = this.recording.tasks.get(Number(target.dataset?.task));
-      if (task !== undefined && task !== this.rover) this.change(() => (this.rover = task));
-    });
-    find("help").addEventListener("click", () => find("keys").showModal());
-    find("keys-close").addEventListener("click", () => find("keys").close());
-    addEventListener("resize", () => this.change());
-  }
-
-  #click(button) {
-    if (button === null) return;
-    const { task, choose, mark, unfold, top } = button.dataset;
-    if (task ?? choose) this.choose(Number(task ?? choose));
-    else if (mark) this.goToMark(this.recording.marks[Number(mark)]);
-    else if (unfold) this.unfold(unfold, this.#map.hiddenIn(unfold));
-    else if (top !== undefined) this.change(() => (this.top = top === "" ? null : Number(top)));
-  }
-
-  #press(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || find("keys").open) return;
-    const { target, shiftKey } = event;
-    const acts = {
-      ArrowLeft: () => (shiftKey ? this.stepMark(-1) : this.step(-1)),
-      ArrowRight: () => (shiftKey ? this.stepMark(1) : this.step(1)),
-      ArrowUp: () => this.#rove(target, -1),
-      ArrowDown: () => this.#rove(target, 1),
-      Home: () => this.seek(this.recording.start),
-      End: () => (this.live ? this.follow() : this.seek(this.recording.end)),
-      Escape: () => this.change(() => (this.prediction === null ? (this.chosen = null) : (this.prediction = null))),
-      " ": () => this.play(),
-      p: () => this.#askToPredict(),
-      "?": () => find("keys").showModal(),
-    };
-    if (!Object.hasOwn(acts, event.key)) return;
-    // A select and a button know what to do with their own keys.
-    if (target.matches?.("select") || (event.key === " " && target.matches?.("button"))) return;
-    if (acts[event.key]() !== false) event.preventDefault();
-  }
-
-  #askToPredict() {
-    if (this.prediction === null) this.predict(this.nextMark() ?? this.#lastMark());
-  }
-
-  #rove(target, by) {
-    const view = [this.#map, this.#lifelines].find((one) => one.holds(target));
-    view?.step(by);
-    return view !== undefined;
-  }
-}
-
-function moralOf(recording) {
-  if (recording.leakStarts.length === 0) return "A parent’s bar always reaches past its children’s.";
-  return "A bar is red from where it outlives the task that started it.";
 }
 
 const page = new Page();
-page.listen();
+listen(page);
 if (location.search.includes("embed") || location.hash.includes("embed") || window.top !== window) {
   document.documentElement.toggleAttribute("data-embed", true);
 }

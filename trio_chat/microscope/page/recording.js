@@ -5,79 +5,13 @@
 // what its scope was when. Times are made to differ, by a nanosecond where they must, so that each
 // time stands for exactly the events up to it, and "right before" any event can be said.
 
+import { Nursery, Task, countUpTo } from "./life.js";
 import { readLine } from "./lines.js";
 
 const NUDGE = 1e-9; // seconds
-const OURS = "microscope";
 const FLEETING = 0.25; // seconds: who lived no longer, and less than half of what was recorded,
 // and at no mark, came and went: there may be thousands of them, and they keep no place.
 const MOST_DEAD = 100_000; // that are remembered
-
-/** How many of the sorted numbers are at most `limit`. */
-export function countUpTo(numbers, limit) {
-  let [low, high] = [0, numbers.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (numbers[middle] <= limit) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
-
-/** The latest entry of `[t, value]` pairs at a time; undefined before the first. */
-export function latest(pairs, t) {
-  for (let place = pairs.length - 1; place >= 0; place -= 1) {
-    if (pairs[place][0] <= t) return pairs[place][1];
-  }
-  return undefined;
-}
-
-class Task {
-  constructor(id, t, name) {
-    this.id = id;
-    this.born = t;
-    this.died = Infinity;
-    this.end = null; // the exit event
-    this.names = [[t, name]];
-    this.places = []; // nurseries
-    this.nurseries = [];
-    this.gauges = [];
-    this.leaks = Infinity; // since when it has outlived the task that started it
-    this.wasOutlived = false;
-    this.isFleeting = false; // known when it has died
-    this.isOurs = name === OURS; // of the microscope itself, which is none of the experiment's
-  }
-
-  nameAt(t) {
-    return latest(this.names, t) ?? this.names[0][1];
-  }
-
-  placeAt(t) {
-    return latest(this.places, t) ?? null;
-  }
-
-  stateAt(t) {
-    if (t < this.born) return "unborn";
-    if (t >= this.died) return this.end.how;
-    return t >= this.leaks ? "orphan" : "alive";
-  }
-}
-
-class Nursery {
-  constructor(id, t) {
-    this.id = id;
-    this.opened = t;
-    this.closed = Infinity;
-    this.of = null; // the task that opened it; null while nobody has said who
-    this.around = null; // the nursery of the same task within which it was opened
-    this.scopes = [];
-    this.tasks = new Set(); // in it now, living ones
-  }
-
-  scopeAt(t) {
-    return latest(this.scopes, t) ?? null;
-  }
-}
 
 export class Recording {
   unread = 0; // lines that could not be read
@@ -275,8 +209,14 @@ export class Recording {
     if (nursery === undefined) return true;
     const before = nursery.scopeAt(t);
     // Why it was cancelled is told once, by the first who died of it.
-    const why = { reason: reason ?? before?.reason ?? null, source: source ?? before?.source ?? null };
-    nursery.scopes.push([t, { cancelled, deadline, shield, ...why, since: before?.cancelled ? before.since : t }]);
+    const why = {
+      reason: reason ?? before?.reason ?? null,
+      source: source ?? before?.source ?? null,
+    };
+    nursery.scopes.push([
+      t,
+      { cancelled, deadline, shield, ...why, since: before?.cancelled ? before.since : t },
+    ]);
     return true;
   }
 
@@ -298,8 +238,8 @@ export class Recording {
     task.died = t;
     task.end = event;
     const lived = t - task.born;
-    task.isFleeting = lived < FLEETING && lived < (t - this.start) / 2
-      && !(this.markTimes.at(-1) >= task.born);
+    task.isFleeting =
+      lived < FLEETING && lived < (t - this.start) / 2 && !(this.markTimes.at(-1) >= task.born);
     this.deaths.push(task);
     this.deathTimes.push(t);
     if (task.leaks !== Infinity) this.leakEnds.push(t);
@@ -322,10 +262,14 @@ export class Recording {
     }
     const later = (times) => times.slice(countUpTo(times, t));
     this.deaths = this.deaths.slice(countUpTo(this.deathTimes, t));
-    for (const list of ["deathTimes", "times", "shapes", "leakEnds"]) this[list] = later(this[list]);
+    for (const list of ["deathTimes", "times", "shapes", "leakEnds"])
+      this[list] = later(this[list]);
     this.born = this.born.filter((task) => task.died > t);
     this.births = this.born.map((task) => task.born);
-    this.leakStarts = this.born.map((task) => task.leaks).filter(Number.isFinite).sort((a, b) => a - b);
+    this.leakStarts = this.born
+      .map((task) => task.leaks)
+      .filter(Number.isFinite)
+      .sort((a, b) => a - b);
     this.marks = this.marks.filter((mark) => mark.t > t);
     this.markTimes = later(this.markTimes);
     this.generation += 1;

@@ -2,7 +2,7 @@
 //
 // Behind the slider lies how many were alive, and in red how many of them were orphans.
 
-import { countUpTo } from "./recording.js";
+import { countUpTo } from "./life.js";
 import { set, say } from "./elements.js";
 import { placeIn } from "./window.js";
 import { since } from "./words.js";
@@ -50,7 +50,11 @@ export class Transport {
     set(find("play"), "data-playing", clock.playing ? "" : null);
     set(find("play"), "aria-label", clock.playing ? "Pause" : "Play");
     if (find("speed").value !== String(clock.speed)) find("speed").value = String(clock.speed);
-    for (const [id, kind] of [["whole", "whole"], ["recent", "recent"], ["around", "mark"]]) {
+    for (const [id, kind] of [
+      ["whole", "whole"],
+      ["recent", "recent"],
+      ["around", "mark"],
+    ]) {
       set(find(id), "aria-pressed", look === kind);
     }
     find("recent").hidden = find("follow").hidden = !live;
@@ -64,13 +68,21 @@ export class Transport {
     const key = [window.from, window.to, recording.times.length, recording.generation].join(" ");
     if (key === this.#drawn) return;
     this.#drawn = key;
-    const times = Array.from({ length: COLUMNS + 1 }, (_, place) =>
-      window.from + (place / COLUMNS) * (window.to - window.from));
+    const times = Array.from(
+      { length: COLUMNS + 1 },
+      (_, place) => window.from + (place / COLUMNS) * (window.to - window.from),
+    );
     const alive = times.map((t) => recording.aliveAt(t));
     const most = Math.max(1, ...alive);
     const paint = (selector, path) => set(find("strip").querySelector(selector), "d", path);
     paint(".living", area(alive, most));
-    paint(".leaking", area(times.map((t) => recording.orphansAt(t)), most));
+    paint(
+      ".leaking",
+      area(
+        times.map((t) => recording.orphansAt(t)),
+        most,
+      ),
+    );
     const first = countUpTo(recording.markTimes, window.from - 1e-9);
     const marks = recording.marks.slice(first).filter((mark) => mark.t <= window.to);
     paint(".marks", marks.map((mark) => `M${1000 * placeIn(window, mark.t)} 0V100`).join(""));

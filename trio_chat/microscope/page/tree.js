@@ -3,7 +3,7 @@
 // A node is a task; a hall is a nursery with the tasks in it, by kind, and with the nurseries that
 // the same task has opened within it. Deaths change nothing here, for the dead stay in their place.
 
-import { countUpTo } from "./recording.js";
+import { countUpTo } from "./life.js";
 import { kindOf } from "./words.js";
 
 const DEEPEST_HALL = 8; // nurseries within nurseries of one task; deeper ones stand beside them
@@ -23,7 +23,8 @@ export function treeAt(recording, t) {
     else enter(node, hall);
   }
   const roots = order.slice();
-  for (const node of order) { // It grows on the way.
+  for (const node of order) {
+    // It grows on the way.
     for (const child of node.children) {
       child.depth = node.depth + 1;
       order.push(child);
@@ -39,7 +40,17 @@ export function treeAt(recording, t) {
 
 function makeNode(task, t) {
   const name = task.nameAt(t);
-  return { task, name, kind: kindOf(name), parent: null, children: [], halls: [], depth: 0, size: 1, index: 0 };
+  return {
+    task,
+    name,
+    kind: kindOf(name),
+    parent: null,
+    children: [],
+    halls: [],
+    depth: 0,
+    size: 1,
+    index: 0,
+  };
 }
 
 function openHalls(node, halls, t) {

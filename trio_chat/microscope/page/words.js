@@ -65,3 +65,13 @@ export function whichOf(name) {
   const space = name.indexOf(" ");
   return space > 0 ? name.slice(space + 1) : name;
 }
+
+/** The state of a cancel scope in words; "" where there is nothing to say. */
+export function scopeWords(scope, t, over) {
+  if (scope === null) return "";
+  const words = [];
+  if (scope.cancelled) words.push(scope.reason ? `cancelled: “${scope.reason}”` : "cancelled");
+  else if (scope.deadline !== null && !over) words.push(`deadline ${since(scope.deadline - t)}`);
+  if (scope.shield) words.push("shielded");
+  return words.join(" · ");
+}
