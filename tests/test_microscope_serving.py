@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import socket
 import stat
 from collections.abc import AsyncIterator
@@ -18,6 +19,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from processes import HANDSHAKE
 
 from trio_chat.config import Config
@@ -175,6 +177,26 @@ async def test_the_tree_is_told_as_text_and_as_values(tmp_path: Path) -> None:
         assert "room green" in text
         assert "hub green" in text
         assert isinstance(json.loads(await here.ask(b"tree json\n")), dict)
+
+
+async def test_the_line_that_a_task_waits_at_is_told(tmp_path: Path) -> None:
+    async with looking(tmp_path) as here:
+        await here.venue.join("alice", room="green")
+        await trio.testing.wait_all_tasks_blocked()
+        text = json.loads(await here.ask(b"tree lines\n"))
+        assert re.search(r"hub green  inbox\.py:\d+ \w+\n", text)
+        assert re.search(r"listener 127\.0\.0\.1  listening\.py:\d+ accept_forever", text)
+
+
+async def test_a_tree_is_folded_until_it_fits(tmp_path: Path) -> None:
+    async with looking(tmp_path) as here:
+        for number in range(12):
+            await here.venue.join(f"guest{number}")
+        whole = json.loads(await here.ask(b"tree\n"))
+        folded = json.loads(await here.ask(b"tree 40\n"))
+        assert whole.count("member") == 12
+        assert whole.count("\n") >= 40 > folded.count("\n")
+        assert "more: member ×" in folded
 
 
 async def test_who_watches_is_told_of_a_member_who_comes(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ looking into a running server:
   serve --microscope [AT]  open a Unix socket; AT 127.0.0.1:PORT, a page as well
   --microscope-names WORD  what others see of names: names, ids (names)
   --lab                    the page may also cancel, raise, stall and set deadlines
-  tree [PID|PATH]          print its tasks as a tree (--watch: when it changes; --json)
+  tree [PID|PATH]          print its tasks as a tree (--watch --lines --json)
   record FILE [PID|PATH]   write down what happens, until Ctrl-C (--seconds N)
   replay FILE              make a page of that, FILE.html (--to FILE.html)"""
 OTHERS: Final = """\

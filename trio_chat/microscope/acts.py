@@ -128,29 +128,22 @@ class Lab:
 
     def _find(self, number: int) -> tuple[list[trio.Nursery], str]:
         """Return the nurseries that a number stands for, the outermost first, and their name."""
-        for task in self._tasks():
-            nurseries = task.child_nurseries
-            if self._microscope.serials.number(task) == number:
-                name = self._name(task, number)
+        for task in self._microscope.tasks():
+            nurseries, name = task.child_nurseries, self._name(task)
+            if self._microscope.number(task) == number:
                 if not nurseries:
                     raise NotDone(409, f"{name} has no nursery: there is nothing below it")
                 return list(nurseries), name
             for place, nursery in enumerate(nurseries, start=1):
-                if self._microscope.serials.number(nursery) == number:
-                    owner = self._name(task, self._microscope.serials.number(task))
+                if self._microscope.number(nursery) == number:
                     several = len(nurseries) > 1
-                    return [nursery], f"nursery {place} of {owner}" if several else owner
+                    return [nursery], f"nursery {place} of {name}" if several else name
         raise NotDone(404, f"{number} is gone, or never was")
 
-    def _tasks(self) -> list[trio.lowlevel.Task]:
-        found = [self._microscope.root]
-        for task in found:  # It grows on the way.
-            for nursery in task.child_nurseries:
-                found += nursery.child_tasks
-        return found
-
-    def _name(self, task: trio.lowlevel.Task, number: int) -> str:
-        return f"task {number}" if self._microscope.names is Names.IDS else task.name
+    def _name(self, task: trio.lowlevel.Task) -> str:
+        if self._microscope.names is Names.IDS:
+            return f"task {self._microscope.number(task)}"
+        return task.name
 
 
 async def _fail(why: str) -> None:

@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
         case "tree":
             parser.description = "Print the tasks of a running server as a tree."
             _add_switch(parser, "--watch", "print it again whenever it has changed")
+            _add_switch(parser, "--lines", "with the line that each task waits at")
             _add_switch(parser, "--json", "as values, a tree a line")
             _add_target(parser)
         case "record":
@@ -88,7 +89,7 @@ def run(command: argparse.Namespace, parents: Sequence[Path]) -> int:
 def run_tree(command: argparse.Namespace, parents: Sequence[Path]) -> int:
     """Print the tree of a server, or draw it again and again."""
     path = choose_socket(command.target, parents)
-    form: str | None = command.json
+    form: str | None = command.json or command.lines
     if command.watch is None:
         return trio.run(_until_signal, lambda: show_tree(path, form))
     return trio.run(_until_signal, lambda: watch_tree(path, form))

@@ -2,6 +2,7 @@
 
     tree          the tree as text, a JSON string; then the end
     tree 40       the same in 40 lines, if folding can do that
+    tree lines    with the line that each task waits at
     tree json     the same as an object
     trees …       again and again: at once, and when it has changed, at the microscope's pace
     watch         the recording, from the tree as it is on
@@ -21,9 +22,10 @@ import trio
 from .snapshot import TaskNode
 from .tree import FOLD, render, to_json
 from .visitors import PATIENCE, notice_leaving, send
-from .watch import Microscope, TooManyWatchers
+from .watch import Microscope, TooManyWatchers, rename
 
 MAX_REQUEST: Final = 64  # bytes
+MAX_LINES: Final = 500  # tasks whose line is shown: to find it costs ten times the rest
 FOLDS: Final = (FOLD, 30, 15, 8, 4, 2)
 Draw = Callable[[], bytes]
 
@@ -63,12 +65,24 @@ def _choose(microscope: Microscope, form: Sequence[str]) -> Draw | None:
     match form:
         case []:
             return lambda: _line(render(microscope.snapshot()))
+        case ["lines"]:
+            return lambda: _line(render(_with_lines(microscope)))
         case ["json"]:
             return lambda: _line(to_json(microscope.snapshot()))
         case [height] if height.isdecimal():
             return lambda: _line(_fit(microscope.snapshot(), int(height)))
         case _:
             return None
+
+
+def _with_lines(microscope: Microscope) -> TaskNode:
+    tree = microscope.snapshot()
+    lines = microscope.lines(MAX_LINES)
+
+    def name(node: TaskNode) -> str:
+        return f"{node.name}  {lines[node.id]}" if node.id in lines else node.name
+
+    return rename(tree, name)
 
 
 def _fit(tree: TaskNode, height: int) -> str:

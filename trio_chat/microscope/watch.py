@@ -18,7 +18,7 @@ import trio
 from .events import Event, Hello, encode
 from .pace import Pace
 from .recorder import Names, Recorder
-from .snapshot import Serials, TaskNode, take_snapshot
+from .snapshot import Serials, TaskNode, take_snapshot, where
 
 LINES_A_TURN: Final = 500  # that are written before others may run
 
@@ -183,7 +183,24 @@ class Microscope:
     def snapshot(self) -> TaskNode:
         """Return the tree as it is now, whether somebody watches or not."""
         tree = take_snapshot(self.root, self.serials)
-        return hide_names(tree) if self.names is Names.IDS else tree
+        return rename(tree, lambda node: f"task {node.id}") if self.names is Names.IDS else tree
+
+    def tasks(self) -> list[trio.lowlevel.Task]:
+        """Return the tasks of the tree, each parent before its children."""
+        found = [self.root]
+        for task in found:  # It grows on the way.
+            for nursery in task.child_nurseries:
+                found += nursery.child_tasks
+        return found
+
+    def lines(self, most: int) -> dict[int, str]:
+        """Return the lines that tasks wait at, of so many at most, by the tasks' numbers."""
+        found = {self.number(task): where(task) for task in self.tasks()[:most]}
+        return {number: line for number, line in found.items() if number and line}
+
+    def number(self, item: trio.lowlevel.Task | trio.Nursery) -> int | None:
+        """Return the number of what was seen before; looking gives new ones, in their order."""
+        return self.serials.at(id(item))
 
     def mark(self, text: str) -> None:
         """Say what is going to be done, behind everything that was so before."""
@@ -216,8 +233,8 @@ class Microscope:
         return replace(event, lab=True) if self._lab and isinstance(event, Hello) else event
 
 
-def hide_names(tree: TaskNode) -> TaskNode:
-    """Return the same tree, in which each task is called by its number."""
+def rename(tree: TaskNode, name: Callable[[TaskNode], str]) -> TaskNode:
+    """Return the same tree with other names."""
     done: dict[int, TaskNode] = {}
     waiting = [tree]
     order = []
@@ -230,5 +247,5 @@ def hide_names(tree: TaskNode) -> TaskNode:
             nursery._replace(tasks=tuple(done.pop(task.id) for task in nursery.tasks))
             for nursery in node.nurseries
         )
-        done[node.id] = node._replace(name=f"task {node.id}", nurseries=nurseries)
+        done[node.id] = node._replace(name=name(node), nurseries=nurseries)
     return done[tree.id]
