@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from trio.lowlevel import Task, current_task
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from trio_chat.microscope.endings import End
 from trio_chat.microscope.events import (
     Event,
     Exited,
@@ -165,6 +166,40 @@ async def record_victim(stage: Set, outside: trio.Nursery) -> None:
             nursery.start_soon(forever, name="victim")
             await wait_all_tasks_blocked()
             outside.start_soon(kill, nursery.cancel_scope, "from outside", name="stranger")
+
+
+@dataclass
+class Hearsay:
+    """A way to learn of ends that has heard something about everybody."""
+
+    end: End
+
+    def start(self) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+    def take(self, task: Task) -> End:
+        return self.end
+
+
+@pytest.mark.parametrize(
+    ("words", "by"),
+    [
+        ("<Task 'somebody' at 0x1>", "somebody"),
+        ('<Task "somebody\'s task" at 0x1>', "somebody's task"),
+        ("words of another Trio", None),
+        ("<Task 'somebody' at 0xanywhere>", "somebody"),
+    ],
+)
+async def test_an_author_is_named_in_trio_s_words_where_nothing_else_is_known(
+    stage: Set, words: str, by: str | None
+) -> None:
+    hearsay = Hearsay(End(How.CANCELLED, author=words))
+    with Recorder(current_task(), stage.events.append, endings=hearsay):
+        await play({"victim": trio.lowlevel.checkpoint})
+    assert stage.exit("victim").by == by
 
 
 async def test_start_moves_a_task_and_that_is_told_at_the_next_look(stage: Set) -> None:

@@ -205,57 +205,67 @@ class _Line:
         self._found = found
         self._line = line
 
-    def _bad(self, key: str) -> BadRecording:
-        return BadRecording(f"{key!r} is missing or wrong", self._line)
-
     def bad_version(self, version: int) -> BadRecording:
         return BadRecording(f"version {version} is not known here", self._line)
 
-    def number(self, key: str) -> float:
+    def _take(self, key: str, fits: Callable[[object], TypeGuard[T]]) -> T:
         value = self._found.get(key)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self._bad(key)
+        if not fits(value):
+            raise BadRecording(f"{key!r} is missing or wrong", self._line)
         return value
+
+    def number(self, key: str) -> float:
+        return self._take(key, _is_number)
 
     def whole(self, key: str) -> int:
-        value = self._found.get(key)
-        if not _is_whole(value):
-            raise self._bad(key)
-        return value
+        return self._take(key, _is_whole)
 
     def wholes(self, key: str) -> tuple[int, ...]:
-        values = self._found.get(key)
-        if not isinstance(values, list) or not all(map(_is_whole, values)):
-            raise self._bad(key)
-        return tuple(values)
+        return tuple(self._take(key, _are_whole))
 
     def text(self, key: str) -> str:
-        value = self._found.get(key)
-        if not isinstance(value, str):
-            raise self._bad(key)
-        return value
+        return self._take(key, _is_text)
 
     def truth(self, key: str) -> bool:
-        value = self._found.get(key)
-        if not isinstance(value, bool):
-            raise self._bad(key)
-        return value
+        return self._take(key, _is_truth)
 
     def how(self, key: str) -> How:
-        try:
-            return How(self.text(key))
-        except ValueError:
-            raise self._bad(key) from None
+        return How(self._take(key, _is_how))
 
     def author(self, key: str) -> int | str:
-        return self.text(key) if isinstance(self._found.get(key), str) else self.whole(key)
+        return self._take(key, _is_author)
 
     def maybe(self, read: Callable[[str], T], key: str) -> T | None:
         return None if self._found.get(key) is None else read(key)
 
 
+# To Python a truth is a whole number; to a recording it is none.
+def _is_truth(value: object) -> TypeGuard[bool]:
+    return isinstance(value, bool)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not _is_truth(value)
+
+
 def _is_whole(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not _is_truth(value) and value >= 0
+
+
+def _are_whole(value: object) -> TypeGuard[list[int]]:
+    return isinstance(value, list) and all(map(_is_whole, value))
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    return isinstance(value, str)
+
+
+def _is_how(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and value in list(How)
+
+
+def _is_author(value: object) -> TypeGuard[int | str]:
+    return _is_whole(value) or _is_text(value)
 
 
 def _read_hello(line: _Line) -> Hello:
