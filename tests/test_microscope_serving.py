@@ -235,6 +235,15 @@ async def test_the_end_of_the_server_ends_what_is_watched(tmp_path: Path) -> Non
     assert not here.doors.path.exists()
 
 
+async def test_the_end_of_the_server_ends_the_events_as_http_does(tmp_path: Path) -> None:
+    async with looking(tmp_path) as here:
+        stream = await here.open_web()
+        await stream.send_all(here.request(f"/events?token={here.token}"))
+        await read_until(stream, b'"e":"hello"')
+    async with stream:
+        assert (await read_all(stream)).endswith(b"\r\n0\r\n\r\n")
+
+
 async def test_the_socket_is_for_its_owner_alone(tmp_path: Path) -> None:
     async with looking(tmp_path) as here:
         path = here.doors.path
@@ -621,6 +630,26 @@ async def watching(here: Looking) -> AsyncIterator[tuple[trio.SocketStream, byte
         yield stream, await read_until(stream, b"hub green")
 
 
+async def test_the_loop_can_be_stalled(tmp_path: Path) -> None:
+    async with looking(tmp_path, lab=True) as here:
+        begin = trio.current_time()
+        assert await here.act({"act": "stall", "ms": 20}) == (200, "stall for 20 ms")
+        assert trio.current_time() - begin >= 0.02
+
+
+async def test_of_several_nurseries_of_a_task_one_can_be_meant(tmp_path: Path) -> None:
+    async with looking(tmp_path, lab=True) as here:
+        await here.venue.join("alice", room="green")
+        async with watching(here) as (stream, tree):
+            owner = id_of(tree, "server")
+            lines = [json.loads(line) for line in tree.splitlines()]
+            nurseries = [line["id"] for line in lines if line.get("of") == owner]
+            act = {"act": "deadline", "id": nurseries[1], "seconds": 1000}
+            assert await here.act(act) == (200, "deadline of 1000 s for nursery 2 of server")
+            told = await read_until(stream, b'"e":"scope"')
+            assert f'"id":{nurseries[1]}'.encode() in told
+
+
 async def test_acts_need_the_lab(tmp_path: Path) -> None:
     async with looking(tmp_path) as here:
         code, said = await here.act({"act": "stall", "ms": 0})
@@ -681,6 +710,14 @@ async def test_an_act_that_has_no_object_is_refused_in_a_sentence(tmp_path: Path
             code, said = await here.act({"act": "cancel", "id": id_of(tree, "hub green")})
             assert code == 409
             assert said.startswith("hub green has no nursery")
+
+
+async def test_what_is_no_json_is_no_act(tmp_path: Path) -> None:
+    async with looking(tmp_path, lab=True) as here:
+        token = f"X-Microscope-Token: {here.token}"
+        for body in ("{", "\0", "é"):
+            answer = await here.fetch(here.request("/acts", token, method="POST", body=body))
+            assert status(answer) == 400
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ import trio
 
 from .snapshot import TaskNode
 from .tree import FOLD, render, to_json
-from .visitors import PATIENCE, notice_leaving, send
+from .visitors import PATIENCE, Stream, notice_leaving, send
 from .watch import Microscope, TooManyWatchers, rename
 
 MAX_REQUEST: Final = 64  # bytes
@@ -30,7 +30,7 @@ FOLDS: Final = (FOLD, 30, 15, 8, 4, 2)
 Draw = Callable[[], bytes]
 
 
-async def answer_one(stream: trio.SocketStream, microscope: Microscope) -> None:
+async def answer_one(stream: Stream, microscope: Microscope) -> None:
     """Read what is asked and answer it.
 
     Raises:
@@ -49,7 +49,7 @@ async def answer_one(stream: trio.SocketStream, microscope: Microscope) -> None:
             await send(stream, b'{"error":"ask for tree, trees or watch"}\n')
 
 
-async def _read_request(stream: trio.SocketStream) -> str | None:
+async def _read_request(stream: Stream) -> str | None:
     read = b""
     with trio.move_on_after(PATIENCE):
         while b"\n" not in read and len(read) <= MAX_REQUEST:
@@ -98,14 +98,14 @@ def _line(value: object) -> bytes:
     return orjson.dumps(value) + b"\n"
 
 
-async def _while_there(stream: trio.SocketStream, work: Callable[[], Awaitable[None]]) -> None:
+async def _while_there(stream: Stream, work: Callable[[], Awaitable[None]]) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(notice_leaving, stream, nursery.cancel_scope, name="leaving")
         await work()
         nursery.cancel_scope.cancel(reason="the microscope is closed")
 
 
-async def _send_news(stream: trio.SocketStream, microscope: Microscope) -> None:
+async def _send_news(stream: Stream, microscope: Microscope) -> None:
     try:
         with microscope.watch() as watcher:
             while True:
@@ -116,7 +116,7 @@ async def _send_news(stream: trio.SocketStream, microscope: Microscope) -> None:
         pass
 
 
-async def _send_trees(stream: trio.SocketStream, microscope: Microscope, draw: Draw) -> None:
+async def _send_trees(stream: Stream, microscope: Microscope, draw: Draw) -> None:
     sent = b""
     while not microscope.closed:
         tree = await microscope.pace.turn(draw)

@@ -21,7 +21,8 @@ PATIENCE: Final = 10.0  # seconds in which somebody has to say what is wanted
 STALLED: Final = 30.0  # seconds in which a visitor has to take what is sent
 MAX_CHATTER: Final = 4 * 1024  # bytes that are read and not understood
 
-Meet = Callable[[trio.SocketStream], Awaitable[None]]
+Stream = trio.abc.HalfCloseableStream
+Meet = Callable[[Stream], Awaitable[None]]
 
 
 async def accept_visitors(
@@ -48,7 +49,7 @@ async def accept_visitors(
         visitors.start_soon(_receive, stream, meet, present, name="watcher")
 
 
-async def _receive(stream: trio.SocketStream, meet: Meet, present: set[object]) -> None:
+async def _receive(stream: Stream, meet: Meet, present: set[object]) -> None:
     try:
         await meet(stream)
     except* (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -60,7 +61,7 @@ async def _receive(stream: trio.SocketStream, meet: Meet, present: set[object]) 
         await trio.aclose_forcefully(stream)
 
 
-async def send(stream: trio.SocketStream, data: bytes) -> None:
+async def send(stream: Stream, data: bytes) -> None:
     """Send all of it to a visitor who takes it.
 
     Raises:
@@ -72,7 +73,7 @@ async def send(stream: trio.SocketStream, data: bytes) -> None:
         raise trio.BrokenResourceError("it was not taken in time")
 
 
-async def notice_leaving(stream: trio.SocketStream, scope: trio.CancelScope) -> None:
+async def notice_leaving(stream: Stream, scope: trio.CancelScope) -> None:
     """Cancel `scope` when the visitor has gone, or talks where nobody listens."""
     heard = 0
     try:

@@ -26,7 +26,7 @@ import trio
 from ..site import CONTENT_TYPES
 from ..web import REASONS, Answer, Request, say
 from .acts import Lab, NotDone, parse_act
-from .visitors import PATIENCE, notice_leaving, send
+from .visitors import PATIENCE, Stream, notice_leaving, send
 from .watch import Microscope, TooManyWatchers, Watcher
 
 MAX_HEAD: Final = 16 * 1024
@@ -72,7 +72,7 @@ class Desk:
         self._hosts = {own, *(f"{host}:{port}" for host in ("127.0.0.1", "[::1]", "localhost"))}
         self._files = dict(load_page())
 
-    async def answer_one(self, stream: trio.SocketStream) -> None:
+    async def answer_one(self, stream: Stream) -> None:
         """Read one request and answer it.
 
         Raises:
@@ -131,9 +131,7 @@ class Desk:
         except NotDone as exc:
             raise Refused(say(exc.status, str(exc))) from None
 
-    async def _stream(
-        self, stream: trio.SocketStream, http: h11.Connection, request: Request
-    ) -> None:
+    async def _stream(self, stream: Stream, http: h11.Connection, request: Request) -> None:
         # An EventSource can't send a header, so here the token may stand in the query.
         in_query = parse_qs(request.query).get("token", [""])[0]
         self._check_token(request.get(TOKEN_HEADER) or in_query)
@@ -149,7 +147,7 @@ class Desk:
             raise Refused(say(503, str(exc), Retry_After="10")) from None
 
 
-async def _send_news(stream: trio.SocketStream, http: h11.Connection, watcher: Watcher) -> None:
+async def _send_news(stream: Stream, http: h11.Connection, watcher: Watcher) -> None:
     with suppress(trio.EndOfChannel):
         while True:
             lines = await watcher.take()
@@ -168,9 +166,7 @@ def load_page() -> Iterable[tuple[str, Answer]]:
             yield file.name, Answer(200, file.read_bytes(), kind)
 
 
-async def _read_request(
-    stream: trio.SocketStream, http: h11.Connection
-) -> tuple[Request, bytes] | None:
+async def _read_request(stream: Stream, http: h11.Connection) -> tuple[Request, bytes] | None:
     head: Request | None = None
     body = b""
     while True:
@@ -180,7 +176,7 @@ async def _read_request(
                 data = await stream.receive_some()
                 if not data and head is None:
                     return None
-                http.receive_data(data)
+                http.receive_data(bytes(data))
             case h11.Request():
                 head = _to_request(event)
             case h11.Data():
@@ -210,7 +206,7 @@ def _head(http: h11.Connection, status: int, headers: dict[str, str]) -> bytes:
     return http.send(response) or b""
 
 
-async def _reply(stream: trio.SocketStream, http: h11.Connection, answer: Answer) -> None:
+async def _reply(stream: Stream, http: h11.Connection, answer: Answer) -> None:
     length = str(len(answer.body))
     about = {"Content-Type": answer.content_type, "Content-Length": length, **answer.headers}
     data = _head(http, answer.status, about)
