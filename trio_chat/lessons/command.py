@@ -113,6 +113,7 @@ def _try(lesson: Lesson, bench: Bench) -> None:
 
 
 async def _be_patient(lesson: Lesson, bench: Bench) -> None:
+    trio.lowlevel.current_task().name = "the lab"  # As whoever cancels is called in the replay.
     with trio.fail_after(PATIENCE):
         await lesson.experiment(bench)
 
