@@ -885,6 +885,36 @@ def test_without_the_token_nothing_is_shown_and_it_says_so(browser: Browser) -> 
         assert states(window) == {}
 
 
+FOR_LONG = """
+    const done = arguments[0];
+    import("/recording.js").then(({ Recording }) => {
+        const recording = new Recording();
+        const tell = (event) => recording.take(JSON.stringify(event));
+        tell({ t: 0, e: "spawn", id: 1, name: "server" });
+        tell({ t: 0, e: "open", id: 2, of: 1 });
+        for (let id = 3; id < 150_003; id += 1) {
+            tell({ t: id, e: "spawn", id, name: `door ${id}`, within: 2 });
+            tell({ t: id, e: "exit", id, how: "returned" });
+        }
+        const { start, end, tasks, deaths, times } = recording;
+        const alive = [start, (start + end) / 2, end].map((t) => recording.aliveAt(t));
+        done([tasks.size, deaths.length, times.length, alive, recording.unread]);
+    });
+"""
+
+
+def test_a_page_that_is_left_open_forgets_who_died_long_ago(browser: Browser) -> None:
+    with watched() as (_chat, page, _process):
+        window = open_live(browser, page)
+        tasks, deaths, times, alive, unread = window.driver.execute_async_script(FOR_LONG)
+        assert tasks == deaths + 1  # The server itself.
+        assert 50_000 <= deaths <= 100_000
+        assert times < 4 * 100_000
+        assert alive[0] <= 2
+        assert alive[2] == 1
+        assert unread == 0
+
+
 def test_when_the_server_ends_what_it_told_stays(browser: Browser) -> None:
     with watched() as (chat, page, process), talking(chat, "blue"):
         window = open_live(browser, page)

@@ -44,7 +44,7 @@ function wordsFor({ prediction, next, last, recording, t }) {
 function wordsOfPast(recording, mark, t) {
   const victims = recording.victimsOf(mark);
   const dead = victims.filter((task) => task.died <= t);
-  if (dead.length === 0) return "nobody has died of it yet";
+  if (dead.length === 0) return "nobody has died of it so far";
   const end = Math.min(t, burstEnd(recording, mark));
   const most = dead.at(-1).died > end ? "most of them within" : "within";
   const soFar = dead.length < victims.length ? " so far" : "";

@@ -51,7 +51,7 @@ export class TaskMap {
     return this.#hidden.get(key) ?? null;
   }
 
-  /** Draw what a view says: tree, living, places, t, chosen, unfolded, top, guess, keep, since, rover. */
+  /** Draw what a view says of the tree, of who is chosen or predicted, and of what is unfolded. */
   draw(view) {
     this.#view = view;
     this.#hidden.clear();

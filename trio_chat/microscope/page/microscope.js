@@ -6,22 +6,21 @@
 
 import { Call } from "./call.js";
 import { Clock, before, neighbour } from "./clock.js";
-import { say } from "./elements.js";
 import { drawHeader } from "./header.js";
 import { listen } from "./input.js";
 import { Inspector } from "./inspector.js";
 import { LabDesk } from "./lab.js";
+import { countUpTo } from "./life.js";
 import { Lifelines } from "./lifelines.js";
 import { TaskMap } from "./map.js";
 import { Prediction } from "./prediction.js";
-import { countUpTo } from "./life.js";
 import { Recording } from "./recording.js";
-import { findLines, takeToken, watch } from "./source.js";
+import { connect, findLines, openRecording } from "./source.js";
 import { Transport } from "./transport.js";
-import { Trees, countLiving, countPlaces } from "./tree.js";
+import { Trees } from "./tree.js";
+import { viewOf } from "./view.js";
 import { windowOf } from "./window.js";
 
-const RECENTLY = 10; // seconds in which a death counts as news, where there is no mark
 const LIVE_FRAME = 100; // ms between two frames of what is live
 const SLOWEST = 1 / 200;
 const QUICK = 0.05; // seconds: what is over within them is played at the slowest speed
@@ -46,6 +45,8 @@ class Page {
   #endings = new Trees();
   #generation = 0;
   #frame = null;
+  #timer = null;
+  #about = null; // the recording's hello, as it was last drawn
   #map = new TaskMap(find("map"));
   #lifelines = new Lifelines(find("lifelines"), { onTime: (t) => this.seek(t) });
   #inspector = new Inspector({ news: find("news"), order: find("order"), task: find("task") });
@@ -61,6 +62,14 @@ class Page {
   #call = new Call({ yes: () => this.agree(), no: () => this.decline() });
   #lab = new LabDesk(() => this.follow());
 
+  /** Watch a server, or show the recording that stands in the page. */
+  begin() {
+    listen(this);
+    const lines = findLines();
+    if (lines === null) this.#lab.open(connect(this));
+    else openRecording(this, lines);
+  }
+
   // --- What one can do ---------------------------------------------------------------------------
 
   change(how) {
@@ -74,9 +83,7 @@ class Page {
   seek(t) {
     this.change(() => {
       const { start, end } = this.recording;
-      this.clock.seek(
-        Math.max(Math.min(start, before(this.recording.marks[0]?.t ?? start)), Math.min(end, t)),
-      );
+      this.clock.seek(Math.max(before(start), Math.min(end, t)));
       this.#turnToMark();
     });
   }
@@ -117,8 +124,8 @@ class Page {
         return;
       }
       const { from, to } = this.#window();
-      if (this.clock.following || this.clock.t >= Math.min(to, this.recording.end))
-        this.clock.t = from;
+      const end = Math.min(to, this.recording.end);
+      if (this.clock.following || this.clock.t >= end) this.clock.t = from;
       this.clock.play(performance.now());
     });
   }
@@ -137,11 +144,12 @@ class Page {
       this.mark ??= this.recording.markAt(this.clock.t) ?? this.recording.marks[0] ?? null;
       const { from, to } = this.#window();
       if (this.clock.t < from || this.clock.t > to) this.seek(before(this.mark.t));
-      this.#pace();
+      this.pace();
     });
   }
 
-  #pace() {
+  /** Play slowly what would be over at once. */
+  pace() {
     const { from, to } = this.#window();
     this.clock.speed = to - from < QUICK ? SLOWEST : 1 / 50;
   }
@@ -180,9 +188,9 @@ class Page {
   /** Unfold a group; in a prediction, take those who are folded. */
   unfold(key) {
     const tasks = this.#map.hiddenIn(key);
+    const isChoosing = this.prediction?.phase === "choosing";
     this.change(() => {
-      if (this.prediction?.phase === "choosing" && tasks !== null)
-        this.prediction.toggle(tasks, this.clock.t);
+      if (isChoosing && tasks !== null) this.prediction.toggle(tasks, this.clock.t);
       else this.unfolded.set(key, (this.unfolded.get(key) ?? 0) + 1);
     });
   }
@@ -191,9 +199,12 @@ class Page {
 
   /** The mark that one could predict now: the next one of which somebody dies. */
   nextMark() {
-    const { marks } = this.recording;
-    const first = countUpTo(this.recording.markTimes, this.clock.t);
-    return marks.slice(first).find((mark) => this.recording.victimsOf(mark).length > 0) ?? null;
+    return this.recording.deadlyMarks().find((mark) => mark.t > this.clock.t) ?? null;
+  }
+
+  /** The latest mark of which somebody died: one may look at it slowly. */
+  lastMark() {
+    return this.recording.deadlyMarks().findLast((mark) => mark.t <= this.clock.t) ?? null;
   }
 
   agree() {
@@ -211,7 +222,7 @@ class Page {
   }
 
   decline() {
-    if (this.prediction === null) this.replay(this.#lastMark());
+    if (this.prediction === null) this.replay(this.lastMark());
     else this.change(() => (this.prediction = null));
   }
 
@@ -220,18 +231,18 @@ class Page {
     if (mark === null) return;
     this.look = "mark";
     this.goToMark(mark);
-    this.#pace();
+    this.pace();
     this.clock.play(performance.now());
   }
 
-  predict(mark = this.nextMark() ?? this.#lastMark()) {
+  predict(mark = this.nextMark() ?? this.lastMark()) {
     if (mark === null) return;
     this.prediction = new Prediction(mark);
     this.chosen = null;
     this.seen = before(mark.t);
     this.look = "mark";
     this.goToMark(mark);
-    this.#pace();
+    this.pace();
   }
 
   #show() {
@@ -245,21 +256,9 @@ class Page {
   #judge() {
     const { prediction } = this;
     if (prediction?.phase !== "showing" || this.clock.playing) return;
-    const last = Math.max(
-      this.clock.t,
-      ...[...prediction.victims].map((task) => task.died).slice(-1),
-    );
-    this.clock.t = last;
+    const last = [...prediction.victims].at(-1)?.died ?? this.clock.t;
+    this.clock.t = Math.max(this.clock.t, last);
     prediction.phase = "scored";
-  }
-
-  // The latest mark that had a consequence: one may look at it slowly.
-  #lastMark() {
-    const { marks } = this.recording;
-    const past = countUpTo(this.recording.markTimes, this.clock.t);
-    return (
-      marks.slice(0, past).findLast((mark) => this.recording.victimsOf(mark).length > 0) ?? null
-    );
   }
 
   // --- Drawing -----------------------------------------------------------------------------------
@@ -277,7 +276,7 @@ class Page {
     this.#move(now);
     this.#judge();
     this.seen = Math.max(this.seen, this.clock.t);
-    const view = this.#view();
+    const view = viewOf(this, this.#tree(), this.#window());
     drawHeader(view);
     this.#transport.draw(view);
     this.#call.draw(view);
@@ -285,114 +284,33 @@ class Page {
     this.#inspector.draw(view);
     this.#lifelines.draw({ ...view, tree: this.#endings.at(this.recording, view.window.to) });
     this.#lab.draw(view);
+    clearTimeout(this.#timer);
     if (this.clock.playing) this.change();
-    else if (this.clock.following) setTimeout(() => this.change(), LIVE_FRAME);
+    else if (this.clock.following) this.#timer = setTimeout(() => this.change(), LIVE_FRAME);
   }
 
   #forgetWhatIsGone() {
     if (this.#generation === this.recording.generation) return;
     this.#generation = this.recording.generation;
+    if (this.#about !== this.recording.about) this.seen = -Infinity;
+    this.#about = this.recording.about;
+    if (!this.clock.following) this.clock.t = Math.min(this.clock.t, this.recording.end);
     const isGone = (task) => task !== null && this.recording.tasks.get(task.id) !== task;
     if (isGone(this.chosen)) this.chosen = null;
     if (isGone(this.rover)) this.rover = null;
     if (!this.recording.marks.includes(this.mark)) this.mark = null;
-    if (this.prediction !== null && !this.recording.marks.includes(this.prediction.mark))
-      this.prediction = null;
+    if (!this.recording.marks.includes(this.prediction?.mark)) this.prediction = null;
     if (this.mark === null && this.look === "mark") this.look = this.live ? "recent" : "whole";
   }
 
   #move(now) {
     if (this.clock.following) this.clock.t = this.clock.present(this.recording, now);
-    else if (this.clock.playing)
-      this.clock.advance(now, Math.min(this.#window().to, this.recording.end));
-  }
-
-  #view() {
-    const { recording, clock, chosen, prediction, look, live, mark, unfolded, top } = this;
-    const { t } = clock;
-    const tree = this.#tree();
-    const current = recording.markAt(t);
-    const zero = look === "mark" ? mark : (current ?? recording.marks[0] ?? null);
-    const living = countLiving(tree, t);
-    const places = countPlaces(tree, t);
-    return {
-      recording,
-      clock,
-      t,
-      tree,
-      living,
-      places,
-      chosen,
-      look,
-      live,
-      mark,
-      unfolded,
-      top,
-      prediction,
-      window: this.#window(),
-      zero: zero?.t ?? recording.start,
-      since: Math.max(
-        current?.t ?? -Infinity,
-        look === "recent" || current === null ? t - RECENTLY : -Infinity,
-      ),
-      keep: new Set(chosen === null ? [] : recording.pathAt(chosen, t)),
-      rover: tree.byId.has(this.rover?.id) ? this.rover : (tree.roots[0]?.task ?? null),
-      choosing: prediction?.phase === "choosing",
-      seen: this.seen,
-      guess: (task) => prediction?.judge(task) ?? null,
-      next: this.nextMark(),
-      last: this.#lastMark(),
-    };
-  }
-
-  // --- Beginning ---------------------------------------------------------------------------------
-
-  /** Begin with a recording that is complete: right before the first mark that kills. */
-  open(lines) {
-    for (const line of lines) this.recording.take(line);
-    this.#generation = this.recording.generation;
-    this.clock.t = before(this.recording.start);
-    const mark = this.nextMark();
-    if (mark === null) this.seek(this.recording.end);
-    else {
-      this.look = "mark";
-      this.goToMark(mark);
-      this.#pace();
-    }
-  }
-
-  /** Begin with a server, and follow it. */
-  connect() {
-    const token = takeToken();
-    this.live = true;
-    this.look = "recent";
-    this.clock.follow();
-    this.#lab.open(token);
-    watch(token, {
-      onLine: (line) => {
-        this.recording.take(line);
-        this.clock.hear(performance.now());
-        if (!this.clock.following) this.change();
-      },
-      onState: (state, words) => this.#tell(state, words),
-    });
-    this.change();
-  }
-
-  #tell(state, words) {
-    const element = find("state");
-    element.hidden = false;
-    element.dataset.state = state;
-    say(element, words);
-    if (state !== "live") this.clock.hear(0);
+    if (!this.clock.playing) return;
+    this.clock.advance(now, Math.min(this.#window().to, this.recording.end));
   }
 }
 
-const page = new Page();
-listen(page);
 if (location.search.includes("embed") || location.hash.includes("embed") || window.top !== window) {
   document.documentElement.toggleAttribute("data-embed", true);
 }
-const lines = findLines();
-if (lines === null) page.connect();
-else page.open(lines);
+new Page().begin();

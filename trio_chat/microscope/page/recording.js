@@ -15,6 +15,7 @@ const MOST_DEAD = 100_000; // that are remembered
 
 export class Recording {
   unread = 0; // lines that could not be read
+  #deadly = { key: null, marks: [] };
 
   constructor() {
     this.#begin(null);
@@ -84,7 +85,17 @@ export class Recording {
 
   /** The mark after a mark, or null. */
   markAfter(mark) {
-    return this.marks[this.marks.indexOf(mark) + 1] ?? null;
+    return this.marks[countUpTo(this.markTimes, mark.t)] ?? null;
+  }
+
+  /** The marks of which somebody died. */
+  deadlyMarks() {
+    const key = `${this.generation} ${this.times.length}`;
+    if (this.#deadly.key !== key) {
+      const marks = this.marks.filter((mark) => this.victimsOf(mark).length > 0);
+      this.#deadly = { key, marks };
+    }
+    return this.#deadly.marks;
   }
 
   /** Who died later than one time and not later than another, without the microscope's own. */

@@ -17,7 +17,7 @@ export class Transport {
   #window = null;
   #drawn = null;
 
-  /** `on` has a function for each thing one can ask for: seek, play, step, mark, look, follow, pace. */
+  /** `on` has a function for each wish: seek, play, step, mark, look, follow, pace. */
   constructor(on) {
     this.#slider.addEventListener("input", () => {
       const { from, to } = this.#window;
@@ -94,5 +94,6 @@ function area(numbers, most) {
   if (numbers.every((number) => number === 0)) return "M0 100";
   const width = 1000 / (numbers.length - 1);
   const heights = numbers.map((number) => (100 - (90 * number) / most).toFixed(1));
-  return `M0 100${heights.map((height, place) => `V${height}H${(place * width + width).toFixed(1)}`).join("")}V100Z`;
+  const steps = heights.map((height, place) => `V${height}H${((place + 1) * width).toFixed(1)}`);
+  return `M0 100${steps.join("")}V100Z`;
 }
