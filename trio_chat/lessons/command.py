@@ -20,7 +20,7 @@ from typing import Final
 import trio
 import trio.testing
 
-from ..console import MEND, refuse, tell
+from ..console import MEND, refuse, say, tell
 from ..microscope.recording import Recording, to_html
 from . import LESSONS
 from .bench import Bench
@@ -186,8 +186,12 @@ def _letter(index: int) -> str:
 def _write(recording: Recording, path: Path, title: str) -> None:
     if len(recording) == 0:
         return
-    path.write_text(to_html(recording, title=title), encoding="utf-8")
-    tell(f"\nThe replay, to open in a browser: {path}")
+    try:
+        path.write_text(to_html(recording, title=title), encoding="utf-8")
+    except OSError as error:
+        say(f"no replay: {path}: {error.strerror or error}; --replay FILE names another place")
+    else:
+        tell(f"\nThe replay, to open in a browser: {path}")
 
 
 # --- The twin ------------------------------------------------------------------------------------
