@@ -11,6 +11,8 @@ import trio
 from trio.lowlevel import Task, current_task
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from trio_chat.microscope.events import Event, Spawned
+from trio_chat.microscope.recorder import Recorder
 from trio_chat.microscope.snapshot import (
     QUIET,
     NurseryNode,
@@ -129,14 +131,18 @@ async def nest(levels: int, over: trio.Event) -> None:
         await over.wait()
 
 
-async def test_a_tree_of_five_thousand_levels_is_taken_drawn_and_written() -> None:
+async def test_a_tree_of_five_thousand_levels_is_taken_drawn_written_and_recorded() -> None:
     over = trio.Event()
+    events: list[Event] = []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(nest, 5000, over, name="level 5000")
         await wait_all_tasks_blocked()
         (top,) = nursery.child_tasks
         tree = take_snapshot(top, Serials())
+        with Recorder(top, events.append) as recorder:
+            recorder.look()
         over.set()
+    assert len([event for event in events if isinstance(event, Spawned)]) == 5001
     assert tree.count == 5001
     assert render(tree).splitlines()[-1].endswith("└── level 0")
     found = json.loads(json.dumps(to_json(tree)))

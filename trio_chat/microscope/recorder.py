@@ -31,8 +31,8 @@ __all__ = ["Names", "Recorder"]
 class Recorder(trio.abc.Instrument):
     """Hands every event of the tree below `root` to `sink`, which must not wait.
 
-    `clock` gives seconds. Recorders that share `serials` use the same ids. `gauges` is asked at each
-    look what there is to say of tasks, by their names.
+    `clock` gives seconds. Recorders that share `serials` use the same ids. `gauges` is asked at
+    each look what there is to say of tasks, by their names.
     """
 
     def __init__(
