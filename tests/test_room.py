@@ -327,6 +327,30 @@ async def test_members_of_rooms_that_are_cancelled_are_told_that_the_server_goes
         assert lobby.house.tally.endings == {1001: 3}
 
 
+async def test_whatever_fails_in_a_room_costs_that_room_alone(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail() -> None:
+        raise RuntimeError("nobody thought of this")
+
+    async with open_lobby() as lobby:
+        alice = await lobby.join("green", name="alice")
+        bob = await lobby.join("blue", name="bob")
+        (green,) = [task for task in lobby.nursery.child_tasks if task.name == "room green"]
+
+        green.child_nurseries[0].start_soon(fail, name="fails")
+
+        assert await code(alice) == 1001
+        await lobby.quiet()
+        expect_logged(caplog, "nobody thought of this")
+        assert lobby.house.tally.faults == 1
+        await bob.say("we go on")
+        await bob.until_heard("we go on")
+        again = await lobby.join("green", name="alice")
+        await again.say("and so do we")
+        await again.until_heard("and so do we")
+
+
 async def test_those_who_still_wait_when_a_room_is_cancelled_are_let_go_at_once(
     autojump_clock: MockClock,
 ) -> None:

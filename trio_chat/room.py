@@ -98,7 +98,7 @@ class Room:
     async def run(self) -> None:
         """Hold the room open: its hub, and a session for each arrival, until it is over.
 
-        An error in the hub or the history is logged here and costs this room alone.
+        Any error in it is logged here and costs this room alone.
         """
         try:
             async with trio.open_nursery() as nursery:
@@ -106,6 +106,8 @@ class Room:
                 await self._start_hub(nursery)
                 async for arrival in self._arrivals:
                     nursery.start_soon(self._hold, arrival, name=f"member {arrival.peer}")
+        except* Exception as group:  # noqa: BLE001 - the room's boundary
+            self._fail(group)
         finally:
             self._retire(DRAINING)
             with trio.move_on_after(self._config.close_timeout, shield=True):
