@@ -11,6 +11,7 @@ import trio
 from trio.lowlevel import Task, current_task
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from trio_chat.config import Config
 from trio_chat.microscope.events import Event, Spawned
 from trio_chat.microscope.recorder import Recorder
 from trio_chat.microscope.snapshot import (
@@ -23,6 +24,7 @@ from trio_chat.microscope.snapshot import (
     where,
 )
 from trio_chat.microscope.tree import render, to_json
+from trio_chat.venue import open_room
 
 
 async def forever() -> None:
@@ -147,6 +149,16 @@ async def test_a_tree_of_five_thousand_levels_is_taken_drawn_written_and_recorde
     assert render(tree).splitlines()[-1].endswith("└── level 0")
     found = json.loads(json.dumps(to_json(tree)))
     assert len(found["tasks"]) == len(found["nurseries"]) == 5001
+
+
+async def test_a_server_s_tasks_have_the_names_that_its_picture_shows(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_room(Config(port=0, fast_lane=False)) as venue:
+        await venue.join("alice", room="green")
+        names = {task.name for task in all_of(take_snapshot(current_task(), Serials()))}
+        expected = {"server", "heartbeat", "room green", "hub green", "member alice", "engine"}
+        assert expected <= names
 
 
 # --- How it reads ---------------------------------------------------------------------------------

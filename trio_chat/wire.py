@@ -335,6 +335,8 @@ class Wire(trio.abc.Stream):
         """
         if not self._asked:
             self._asked = True
+            # It is trio-websocket's reader that asks; its own name would be a private method's.
+            trio.lowlevel.current_task().name = "engine"
             self._accepted = trio.Event()
             return self.opening.request()
         if self._accepted is not None:
