@@ -33,7 +33,6 @@ export class Task {
     this.gauges = [];
     this.leaks = Infinity; // since when it has outlived the task that started it
     this.wasOutlived = false;
-    this.isFleeting = false; // known when it has died
     this.isOurs = name === OURS; // of the microscope itself, which is none of the experiment's
   }
 

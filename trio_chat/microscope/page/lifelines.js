@@ -117,25 +117,28 @@ export class Lifelines {
   }
 
   // What comes below a node, the last first.
-  #below(node, { unfolded, keep, window }) {
+  #below(node, view) {
     const below = [];
     const halls = [...node.halls];
     for (const hall of halls) {
       halls.push(...hall.halls);
-      for (const group of hall.groups.values()) {
-        const nodes = group.nodes.filter((one) => one.size > 1 || isWithin(one.task, window));
-        const more = MORE * (unfolded.get(`rows ${group.key}`) ?? 0);
-        const { shown, hidden } = foldGroup(
-          { ...group, nodes },
-          FIRST + more,
-          keep,
-          (node) => isWithin(node.task, window) && (more > 0 || !node.task.isFleeting),
-        );
-        for (const one of shown) below.push({ node: one });
-        if (hidden.length > 0) below.push({ group, hidden, depth: node.depth + 1 });
-      }
+      for (const group of hall.groups.values()) below.push(...this.#unfolded(node, group, view));
     }
     return below.reverse();
+  }
+
+  // Those who came and went are counted only below the task that is chosen.
+  #unfolded(node, group, { recording, unfolded, keep, window, chosen }) {
+    const more = MORE * (unfolded.get(`rows ${group.key}`) ?? 0);
+    const isLasting = ({ task }) => more > 0 || task === chosen || !recording.cameAndWent(task);
+    const nodes = group.nodes.filter((one) => one.size > 1 || isWithin(one.task, window));
+    const lasting = node.task === chosen ? nodes : nodes.filter(isLasting);
+    const { shown, hidden } = foldGroup({ ...group, nodes: lasting }, FIRST + more, keep, (one) =>
+      isWithin(one.task, window),
+    );
+    const below = shown.map((one) => ({ node: one }));
+    if (hidden.length > 0) below.push({ group, hidden, depth: node.depth + 1 });
+    return below;
   }
 
   // --- A row -------------------------------------------------------------------------------------

@@ -9,8 +9,7 @@ import { Nursery, Task, countUpTo } from "./life.js";
 import { readLine } from "./lines.js";
 
 const NUDGE = 1e-9; // seconds
-const FLEETING = 0.25; // seconds: who lived no longer, and less than half of what was recorded,
-// and at no mark, came and went: there may be thousands of them, and they keep no place.
+const FLEETING = 2; // seconds
 const MOST_DEAD = 100_000; // that are remembered
 
 export class Recording {
@@ -86,6 +85,15 @@ export class Recording {
   /** The mark after a mark, or null. */
   markAfter(mark) {
     return this.marks[countUpTo(this.markTimes, mark.t)] ?? null;
+  }
+
+  /** Whether a task that is dead came and went: it lived for a short while, and at no mark.
+
+      There may be thousands of them. Where there are no marks, it is short beside all the rest. */
+  cameAndWent({ born, died }) {
+    const lived = died - born;
+    if (lived > FLEETING || this.markAt(died)?.t >= born) return false;
+    return this.marks.length > 0 || lived < (died - this.start) / 2;
   }
 
   /** The marks of which somebody died. */
@@ -248,9 +256,6 @@ export class Recording {
     if (task.died !== Infinity) return false;
     task.died = t;
     task.end = event;
-    const lived = t - task.born;
-    task.isFleeting =
-      lived < FLEETING && lived < (t - this.start) / 2 && !(this.markTimes.at(-1) >= task.born);
     this.deaths.push(task);
     this.deathTimes.push(t);
     if (task.leaks !== Infinity) this.leakEnds.push(t);

@@ -101,11 +101,12 @@ export function countLiving(tree, t) {
 }
 
 /** How many keep a place in each node's part of the tree: all but those who came and went. */
-export function countPlaces(tree, t) {
+export function countPlaces(tree, recording, t) {
   const places = new Int32Array(tree.order.length);
   for (let index = tree.order.length - 1; index >= 0; index -= 1) {
     const { task, parent } = tree.order[index];
-    if (places[index] > 0 || !(task.isFleeting && t >= task.died)) places[index] += 1;
+    const isGone = t >= task.died && recording.cameAndWent(task);
+    if (places[index] > 0 || !isGone) places[index] += 1;
     if (parent !== null) places[parent.index] += places[index];
   }
   return places;

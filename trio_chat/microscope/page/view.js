@@ -17,7 +17,7 @@ export function viewOf(page, tree, window) {
     top: page.top,
     seen: page.seen,
     living: countLiving(tree, t), // by a node's index
-    places: countPlaces(tree, t), // by a node's index
+    places: countPlaces(tree, recording, t), // by a node's index
     zero: zero?.t ?? recording.start, // what times are counted from
     since: Math.max(current?.t ?? -Infinity, isRecent ? t - RECENTLY : -Infinity),
     keep: new Set(chosen === null ? [] : recording.pathAt(chosen, t)), // what no fold hides
