@@ -24,7 +24,16 @@ from selenium.webdriver import Keys
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from trio_chat.microscope.events import Event, Hello, How, Marked, Opened, ScopeChanged, Spawned
+from trio_chat.microscope.events import (
+    Event,
+    Gauged,
+    Hello,
+    How,
+    Marked,
+    Opened,
+    ScopeChanged,
+    Spawned,
+)
 from trio_chat.microscope.recording import Recording, to_html
 
 pytestmark = pytest.mark.browser
@@ -214,6 +223,19 @@ def test_scopes_with_a_deadline_or_a_shield_are_said_to_be_so(open_page: Open) -
     window.press(Keys.LEFT)
     settle(window)
     assert window.texts(".scope") == ["deadline +2.00 s"]
+
+
+def test_what_waits_for_a_member_is_said_with_the_member(open_page: Open) -> None:
+    recording = recordings.deep_chain(2)
+    task = next(event.id for event in recording if isinstance(event, Spawned))
+    recording.append(Gauged(1.0, task, (3, 16, 9)))
+    recording.append(Gauged(2.0, task, (1, 4, 0)))
+    window = open_page(recording)
+    choose(window, "level 0")
+    assert facts(window)["outbox"] == "1 frame, 4 KiB"
+    window.press(Keys.LEFT)
+    settle(window)
+    assert facts(window)["outbox"] == "3 frames, 16 KiB"
 
 
 def test_orphans_are_counted_and_red_and_so_are_their_bars(open_page: Open) -> None:
@@ -882,6 +904,19 @@ def test_what_the_lab_can_not_do_is_said(browser: Browser) -> None:
         window.until(
             lambda: window.find("#lab-status").text == "done: stall for 200 ms", "it has stalled"
         )
+
+
+def test_a_deadline_set_in_the_lab_is_seen_to_end_its_room(browser: Browser) -> None:
+    with watched("--lab") as (chat, page, _), talking(chat, "blue"):
+        window = open_live(browser, page)
+        window.until(lambda: "member b3" in states(window), "the members are there")
+        choose(window, "room blue")
+        window.find("[data-act='deadline']").click()
+        window.until(lambda: window.texts(".scope") != [], "the scope has a deadline")
+        assert window.texts(".scope")[0].startswith("deadline +")
+        window.until(lambda: states(window)["room blue"] == "returned", "it is over")
+        choose(window, "member b1")
+        assert facts(window)["source"] == "deadline"
 
 
 def test_without_the_token_nothing_is_shown_and_it_says_so(browser: Browser) -> None:
