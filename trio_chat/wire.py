@@ -107,7 +107,7 @@ class Wire(trio.abc.Stream):
         self._answered = False  # The handshake is: from here on there are frames.
         self._finished = False  # The peer has: nothing more will come.
         self._broken = False
-        self._unattended = False  # The writer was cancelled: what waits is left to `hang_up`.
+        self._unattended = False  # The writer is gone: what waits is left to `hang_up`.
         self.nursery: trio.Nursery | None = None  # where the writer lives, and the engine
         self._on_end: Callable[[Ending], None] = _nobody
         self.verdict: Ending | None = None  # What the peer did that is no question for the engine.
@@ -231,11 +231,11 @@ class Wire(trio.abc.Stream):
                     self._evict(f"no byte taken in {self._config.stall_timeout:g} s")
         except trio.BrokenResourceError as exc:
             self._break(exc)
-        except trio.Cancelled:
-            # From outside, so the connection is closing, and who waits for us waits in vain.
-            self._unattended = True
+        finally:
+            # Cancelled from outside, or failed: the connection closes, and who waits for us would
+            # wait in vain.
+            self._unattended = self._outbox is outbox
             outbox.caught_up.set()
-            raise
 
     async def _send_some(self, outbox: Outbox) -> None:
         data = outbox.in_hand()
