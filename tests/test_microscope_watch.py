@@ -14,7 +14,7 @@ import pytest
 import trio
 import trio.testing
 
-from trio_chat.microscope.pace import REST, SHORTEST, Pace
+from trio_chat.microscope.pace import REST, SHORTEST, Allowance, Pace
 from trio_chat.microscope.recorder import Names, Recorder
 from trio_chat.microscope.watch import Bounds, Microscope, TooManyWatchers, Watcher
 
@@ -295,3 +295,54 @@ async def test_a_look_that_fails_does_not_stop_the_next(
     with pytest.raises(ZeroDivisionError):
         await pace.turn(lambda: 1 / 0)
     assert await pace.turn(lambda: "seen") == "seen"
+
+
+def test_an_allowance_is_a_twentieth_of_the_time_and_saved_up_to_a_bound() -> None:
+    allowance = Allowance(0.5)
+    assert allowance.spend(0.4, 100.0)
+    assert allowance.spend(0.0, 101.0)  # 0.15 are left.
+    assert not allowance.spend(0.2, 101.0)
+    assert allowance.wait_until(101.0) == pytest.approx(101.0 + 0.3 * REST)
+    assert allowance.spend(0.24, 107.0)
+    assert not allowance.spend(0.02, 107.0)
+    assert allowance.wait_until(1000.0) == 1000.0
+    assert not allowance.spend(0.5, 1000.0)  # More than that is never saved.
+
+
+async def test_a_recorder_that_takes_too_much_is_given_up_for_a_while(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    bounds = Bounds(in_hooks=1e-9)
+    async with microscope(bounds=bounds) as looking, trio.open_nursery() as nursery:
+        with looking.watch() as watcher:
+            await watcher.take()
+            nursery.start_soon(live, "busy", name="busy")
+            await trio.sleep(1)
+            assert instruments() == []
+            nursery.start_soon(live, "meanwhile", name="meanwhile")
+            # What was heard before that comes first, and then everything as it is.
+            assert (await told(watcher))[0]["e"] != "hello"
+            anew = await told(watcher)
+            assert anew[0]["e"] == "hello"
+            spawned = [line["name"] for line in anew if line["e"] == "spawn"]
+            assert sorted(spawned) == ["busy", "looks", "meanwhile", "root"]
+            assert len(instruments()) == 1
+        nursery.cancel_scope.cancel(reason="the test is over")
+
+
+async def test_many_who_die_at_once_are_within_the_allowance(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with microscope() as looking, trio.open_nursery() as nursery:
+        with looking.watch() as watcher:
+            await watcher.take()
+            async with trio.open_nursery() as crowd:
+                for _ in range(500):
+                    crowd.start_soon(live, "one of them", name="one of them")
+                await told_until(watcher, e="spawn", name="one of them")
+                crowd.cancel_scope.cancel(reason="all at once")
+            await trio.sleep(1)
+            told_of = await told(watcher)
+            assert [line["e"] for line in told_of].count("exit") == 500
+            assert len(instruments()) == 1
+        nursery.cancel_scope.cancel(reason="the test is over")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from types import TracebackType
@@ -58,6 +59,7 @@ class Recorder(trio.abc.Instrument):
         self._known: Known | None = None  # While attached.
         self._began = 0.0
         self._origin = 0.0
+        self.spent = 0.0  # seconds in Trio's hooks, in all
 
     @property
     def attached(self) -> bool:
@@ -123,13 +125,17 @@ class Recorder(trio.abc.Instrument):
         """Trio's hook: a task begins."""
         known = self._known
         if known is not None:
+            began = time.perf_counter()
             self._emit(lambda: known.note_spawn(self._now(), task))
+            self.spent += time.perf_counter() - began
 
     def task_exited(self, task: trio.lowlevel.Task) -> None:
         """Trio's hook: a task has ended."""
         known = self._known
         if known is not None:
+            began = time.perf_counter()
             self._emit(lambda: known.note_exit(self._now(), task, self._endings.take(task)))
+            self.spent += time.perf_counter() - began
 
     # --- The boundary ----------------------------------------------------------------------------
 

@@ -3,7 +3,8 @@
 A `Microscope` lives beside the server, in its loop. The recorder is attached with the first watcher
 and detached with the last: while nobody watches, Trio has no instrument to call. A watcher has a
 bounded buffer; nobody waits for the slow. Who has lost something starts anew, with hello and the
-whole tree. `close` is the end: watchers get what waits for them, and nothing more will come.
+whole tree; so does everybody where the recorder had to be given up for a while, because it took too
+much of the loop's time. `close` is the end: watchers get what waits for them, and nothing more.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from typing import Final
 import trio
 
 from .events import Event, Hello, encode
-from .pace import Pace
+from .pace import Allowance, Pace
 from .recorder import Names, Recorder
 from .snapshot import Serials, TaskNode, take_snapshot, where
 
 LINES_A_TURN: Final = 500  # that are written before others may run
+GATHER: Final = 0.02  # seconds
 
 # What was measured for tasks, by their names.
 Gauges = Callable[[], Mapping[str, tuple[int, ...]]]
@@ -36,6 +38,7 @@ class Bounds:
     watchers: int = 16
     lines: int = 40_000
     size: int = 4 * 1024 * 1024  # bytes
+    in_hooks: float = 0.5  # seconds, saved up from 5 % of the time: what 10,000 deaths take
 
 
 class TooManyWatchers(Exception):
@@ -66,6 +69,11 @@ class Watcher:
             self._size += len(line)
         self._news.set()
 
+    def begin_anew(self) -> None:
+        """Let it take what waits, and then the whole tree."""
+        self.behind = True
+        self._news.set()
+
     def wake(self) -> None:
         """Let it see that the microscope is closed."""
         self._news.set()
@@ -81,7 +89,9 @@ class Watcher:
                 raise trio.EndOfChannel
             self._news = trio.Event()
             await self._news.wait()
-        if self.behind:
+            # What happens together is told together: a turn of the loop is too short for a write.
+            await trio.sleep(GATHER)
+        if not self._lines:
             return await self._begin_anew()
         await trio.lowlevel.checkpoint()
         lines = b"".join(self._lines)
@@ -89,6 +99,7 @@ class Watcher:
         return lines
 
     async def _begin_anew(self) -> bytes:
+        await trio.sleep_until(self._microscope.rested_at)
         # From the look on nothing is dropped, so what comes while it is written is told after it.
         events = await self._microscope.pace.turn(self._look_at_everything)
         parts = []
@@ -132,6 +143,9 @@ class Microscope:
         self._recorder = Recorder(
             root, self._publish, names=names, serials=self.serials, gauges=gauges
         )
+        self._allowance = Allowance(self._bounds.in_hooks)
+        self._counted = 0.0  # seconds of the recorder's that the allowance has paid
+        self.rested_at = 0.0  # when the recorder may be attached
         self._watched = trio.Event()  # There is somebody for whom to look again.
         self._first: list[Event] | None = None  # What the recorder says while it is attached.
 
@@ -166,6 +180,15 @@ class Microscope:
         self._recorder.look()
         if not self._recorder.attached and not self._all_behind():
             self.close()  # It has failed, and said so; who watches is not left hanging.
+        self._pay_for_hooks(trio.current_time())
+
+    def _pay_for_hooks(self, now: float) -> None:
+        spent, self._counted = self._recorder.spent - self._counted, self._recorder.spent
+        if not self._allowance.spend(spent, now):
+            self._recorder.detach()
+            self.rested_at = self._allowance.wait_until(now)
+            for watcher in self._watchers:
+                watcher.begin_anew()
 
     def _all_behind(self) -> bool:
         return all(watcher.behind for watcher in self._watchers)
