@@ -15,8 +15,9 @@ import trio.testing
 from ...client import Disconnected, Refused
 from ...client.nursery import open_service_nursery
 from ...config import Config
-from ..lesson import Clock, Lesson, Prediction
+from ..lesson import Clock, Kind, Lesson, Prediction, Twin
 from ..tap import Tap, join_with_tap
+from . import careful, naive, taskgroup
 
 if TYPE_CHECKING:
     from ...venue import Guest, Venue
@@ -141,4 +142,24 @@ LESSON: Final = Lesson(
     experiment=end_in_the_middle,
     clock=Clock.VIRTUAL,
     package=__package__,
+    twins={
+        Kind.NAIVE: Twin(
+            naive.tear,
+            {"waiting": 1, "torn": 1, "goodbyes": 0},
+            "{waiting} session waits on after its cancel, {torn} frame is torn, "
+            "and {goodbyes} goodbyes are understood",
+        ),
+        Kind.CAREFUL: Twin(
+            careful.cancel_twice,
+            {"orphans": 1, "torn": 0, "goodbyes": 1},
+            "{torn} frames are torn and {goodbyes} goodbye is understood, "
+            "but {orphans} task was left behind to say it",
+        ),
+        Kind.TASKGROUP: Twin(
+            taskgroup.cancel_twice,
+            {"orphans": 0, "torn": 1, "goodbyes": 0},
+            "{orphans} tasks are left behind, but the second cancel went into the cleanup: "
+            "{torn} frame is torn, and {goodbyes} goodbyes are understood",
+        ),
+    },
 )
