@@ -2,7 +2,8 @@
 
 asyncio does not know which task belongs to which. So the task that created another one is written
 down as its parent, which is who the reader of the program believes to be in charge of it. A task
-that still runs when its parent has ended is an orphan.
+that still runs when its parent has ended is an orphan. Some are created by no task, but by the
+loop itself: they have no parent at all.
 
 The bench holds the tasks that run, so that it does not depend on the garbage collector how many
 there are. Of those that have ended it keeps a number: who has nobody else is collected as usual.
@@ -31,6 +32,7 @@ class TwinBench:
 
     def __init__(self, tell: Callable[[str], None], title: str) -> None:
         self._title = title
+        self._main: asyncio.Task[Any] | None = None
         self._living: dict[asyncio.Task[Any], int] = {}
         self._parents: dict[int, int] = {}
         self._nurseries: dict[int, int] = {}  # by the parent's number
@@ -46,7 +48,7 @@ class TwinBench:
         python, pid = platform.python_version(), os.getpid()
         self.recording.append(Hello(0.0, VERSION, python, trio.__version__, pid, self._title))
         loop = asyncio.get_running_loop()
-        main = asyncio.current_task()
+        self._main = main = asyncio.current_task()
         assert main is not None
         main.set_name("main")
         self._note(main)
@@ -87,9 +89,13 @@ class TwinBench:
     ) -> asyncio.Task[T]:
         task: asyncio.Task[T] = asyncio.Task(coro, loop=loop, **options)
         creator = asyncio.current_task(loop)
-        if creator in self._living:  # What asyncio.run creates at its end is not the program's.
+        if creator in self._living:
             parent = self._living[creator]
             self._parents[self._note(task, self._nursery_of(parent))] = parent
+        elif creator is None and self._main in self._living:
+            # The loop's own, such as a handler of `asyncio.start_server`. What asyncio.run creates
+            # at its end is not the program's.
+            self._note(task)
         return task
 
     def _note(self, task: asyncio.Task[Any], within: int | None = None) -> int:
