@@ -1,0 +1,150 @@
+"""The experiment: five people who do nothing, each under deadlines of its own, in one room."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import trio
+import trio.testing
+
+from ...config import Config
+from ..lesson import Clock, Kind, Lesson, Prediction, Twin
+from . import careful, naive, taskgroup
+from .idlers import Exits, Goodbyes, ask, connect, connect_patiently, noted_exits, noted_goodbyes
+
+if TYPE_CHECKING:
+    from ...server import Server
+    from ...venue import Venue
+    from ..bench import Bench
+
+CONFIG: Final = Config(
+    port=0,
+    rate=0,
+    handshake_timeout=10,
+    stall_timeout=10,  # for one piece of what is sent
+    join_timeout=12,  # for the whole history
+    ping_interval=20,
+    ping_timeout=20,
+    close_timeout=5,
+    drain_timeout=8,
+)
+HISTORY: Final = 40  # messages
+LONG: Final = "x" * 2_000  # All together they are three pieces.
+DRAIN: Final = 50  # seconds after the beginning
+
+PIECE: Final = "4000 too slow: no byte taken in 10 s"
+WHOLE: Final = "4000 too slow: the history was not taken in time"
+SILENT: Final = "4003 no answer to the heartbeat"
+AWAY: Final = "1001 the server is shutting down"
+
+
+async def do_nothing(bench: Bench) -> None:
+    """Bring five who do nothing, each in another place, and look when they are gone, and why."""
+    with noted_exits() as exits, noted_goodbyes() as goodbyes:
+        async with bench.open_room(CONFIG) as venue:
+            await fill_history(venue)
+            start = trio.current_time()
+            doors = bench.task("server").child_nurseries[-1]  # the innermost: it ends first
+            eli = await bring_four(bench, venue.server, doors)
+            bench.mark("nobody does anything; only eli reads a piece, after 4 seconds and after 8")
+            for second in (4, 8):
+                await trio.sleep_until(start + second)
+                await eli.receive_some()
+            await trio.sleep_until(start + DRAIN - 1)
+            fay = connect_patiently(venue.server, doors, "fay")
+            await ask(fay, "fay", room="green", history=0)
+            await trio.sleep(1)
+            bench.mark("49 seconds later fay has come; now the server is drained")
+            venue.server.drain()
+            await trio.testing.wait_all_tasks_blocked()
+            bench.show("at once")
+            await trio.sleep(CONFIG.drain_timeout)
+    judge(bench, exits, goodbyes, start)
+
+
+async def fill_history(venue: Venue) -> None:
+    """Have something said in green that is worth reading."""
+    ada = await venue.join_once("ada", room="green")
+    for _ in range(HISTORY):
+        await ada.say(LONG)
+
+
+async def bring_four(bench: Bench, server: Server, doors: trio.Nursery) -> trio.abc.Stream:
+    """Connect eve, who asks for nothing, then bob, dan and eli; return the line of eli."""
+    connect(server, doors, "eve")
+    bob = connect_patiently(server, doors, "bob")
+    dan, eli = connect(server, doors, "dan"), connect(server, doors, "eli")
+    await ask(bob, "bob", room="green", history=0)
+    await ask(dan, "dan", room="green", history=HISTORY)
+    await ask(eli, "eli", room="green", history=HISTORY)
+    await trio.testing.wait_all_tasks_blocked()
+    bench.show("all but fay have come")
+    return eli
+
+
+def judge(bench: Bench, exits: Exits, goodbyes: Goodbyes, start: float) -> None:
+    """Compare with what should have happened: who is gone after how many seconds, and why."""
+    bench.tell("")
+    gone = exits.at["door eve"] - start
+    bench.expect("eve was gone after 10 s: the door's deadline", gone, 10)
+    for name, seconds, why, how in [
+        ("dan", 10, PIECE, "10 s for a piece, the inner deadline"),
+        ("eli", 17, WHOLE, "12 s for the whole history, the outer one, and 5 to close"),
+        ("bob", 45, SILENT, "20 s to be asked, 20 to answer, and 5 to close"),
+        ("fay", 55, AWAY, "the drain after 50 s, and 5 to close"),
+    ]:
+        found = (exits.at[f"member {name}"] - start, goodbyes.reasons[name])
+        sentence = f"{name} was gone after {seconds} s: {how}"
+        bench.check(sentence, found == (seconds, why), f"found {found[0]:g} s, {found[1]}")
+    bench.expect("the drain's own deadline, 8 s, did not strike", exits.at["server"] - start, 55)
+
+
+LESSON: Final = Lesson(
+    key="8",
+    question="Do timeouts compose?",
+    story=(
+        "Five people do nothing, each in another place: at the door, in the middle of their "
+        "history, in the room, and in the goodbye. Around each are several deadlines, one inside "
+        "of the other. The clock jumps, so it takes no time to wait for them."
+    ),
+    prediction=Prediction(
+        question=(
+            "eli has 12 seconds for his whole history, and in that block 10 for each piece. "
+            "He takes a piece after 4 seconds, one after 8, and then nothing. When does it end?"
+        ),
+        answers=(
+            "after 10 seconds: the inner deadline is the shorter one",
+            "after 12 seconds: the outer deadline is the nearer one",
+            "after 18 seconds: the inner one began anew with each piece",
+            "after 22 seconds: they add up",
+        ),
+        right=1,
+        because=(
+            "A deadline is a point in time. Of all that are around a task the nearest one "
+            "strikes, and the exception flies out to the block whose deadline it was. For dan, "
+            "who takes nothing at all, that is the inner one; for eli it is the outer one. "
+            "The code in between did not have to know of either. (That he is gone after 17 seconds "
+            "is a third block: 5 seconds to say goodbye.)"
+        ),
+    ),
+    experiment=do_nothing,
+    clock=Clock.VIRTUAL,
+    package=__package__,
+    twins={
+        Kind.NAIVE: Twin(
+            naive.take_nothing,
+            {"struck": 1, "errors": 0, "waiting": 1},
+            "{struck} deadline has struck, {errors} errors were raised, {waiting} sender waits on",
+        ),
+        Kind.CAREFUL: Twin(
+            careful.take_nothing,
+            {"struck": 1, "errors": 1, "waiting": 0},
+            "{struck} deadline has struck, {errors} error was raised, {waiting} senders wait on",
+        ),
+        Kind.TASKGROUP: Twin(
+            taskgroup.take_nothing,
+            {"struck": 1, "errors": 1, "waiting": 0},
+            "{struck} deadline has struck, {errors} error was raised, {waiting} senders wait on",
+        ),
+    },
+)
