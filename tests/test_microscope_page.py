@@ -34,6 +34,7 @@ from trio_chat.microscope.events import (
     ScopeChanged,
     Spawned,
 )
+from trio_chat.microscope.excerpts import Excerpt
 from trio_chat.microscope.recording import Recording, to_html
 
 pytestmark = pytest.mark.browser
@@ -617,6 +618,25 @@ def test_lines_that_can_not_be_read_are_counted_and_the_rest_is_shown(
     settle(window)
     assert states(window)["stray"] == "alive"
     assert window.find("#alive").text == "104 tasks alive"
+
+
+def test_the_lines_where_a_task_ended_stand_beside_its_end(
+    browser: Browser, tmp_path: Path
+) -> None:
+    place = "session.py:130 writer"
+    excerpt = Excerpt(129, ("while True:", "    await send()", f"    {HOSTILE}"))
+    recording = recordings.one_raises()
+    text = to_html(recording, title="Replay", excerpts={place: excerpt})
+    (tmp_path / "replay.html").write_text(text, "utf-8")
+    window = load(browser.window(tmp_path.as_uri()))
+    seek(window, 1.0)
+    choose(window, "writer g3")
+    assert facts(window)["waited at"] == place
+    assert window.find(".excerpt").get_property("textContent") == "\n".join([*excerpt.lines, ""])
+    (marked,) = window.all(".excerpt mark")
+    assert marked.get_attribute("data-line") == "130"
+    choose(window, "hub green")
+    assert window.all(".excerpt") == []
 
 
 def test_a_circle_of_tasks_is_no_tree_and_does_no_harm(browser: Browser, tmp_path: Path) -> None:

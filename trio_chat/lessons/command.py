@@ -21,12 +21,13 @@ import trio
 import trio.testing
 
 from ..console import MEND, refuse, say, tell
+from ..microscope.excerpts import find_excerpts
 from ..microscope.recording import Recording, to_html
 from . import LESSONS
 from .bench import Bench
 from .findings import Finding, Findings
 from .lesson import Clock, Kind, Lesson
-from .mutant import DoesNotApply, apply, copy_package, python_of
+from .mutant import PACKAGE, DoesNotApply, apply, copy_package, python_of
 from .twin_bench import TwinBench
 
 PATIENCE: Final = 60  # seconds of the lesson's own clock, after which it is red
@@ -187,11 +188,15 @@ def _write(recording: Recording, path: Path, title: str) -> None:
     if len(recording) == 0:
         return
     try:
-        path.write_text(to_html(recording, title=title), encoding="utf-8")
+        path.write_text(_to_page(recording, title), encoding="utf-8")
     except OSError as error:
         say(f"no replay: {path}: {error.strerror or error}; --replay FILE names another place")
     else:
         tell(f"\nThe replay, to open in a browser: {path}")
+
+
+def _to_page(recording: Recording, title: str) -> str:
+    return to_html(recording, title=title, excerpts=find_excerpts(recording, PACKAGE))
 
 
 # --- The twin ------------------------------------------------------------------------------------

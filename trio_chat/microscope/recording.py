@@ -7,11 +7,14 @@ writes as it goes. `append` is a recorder's sink.
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 
+import orjson
+
 from .events import BadRecording, Event, decode, encode
+from .excerpts import Excerpt
 from .page import join_modules
 
 
@@ -55,14 +58,22 @@ class Recording:
         return recording
 
 
-def to_html(recording: Recording, *, title: str) -> str:
-    """Return the recording as one page that needs no network and no other file."""
+def to_html(
+    recording: Recording, *, title: str, excerpts: Mapping[str, Excerpt] | None = None
+) -> str:
+    """Return the recording as one page that needs no network and no other file.
+
+    `excerpts` are the lines around the places where tasks ended (see `find_excerpts`).
+    """
     page = files(__package__) / "page"
     text = (page / "microscope.html").read_text(encoding="utf-8")
     style = (page / "microscope.css").read_text(encoding="utf-8")
     script = join_modules()
     lines = "\n".join(map(encode, recording)).replace("<", "\\u003c")
     data = f'<script type="application/x-ndjson" id="recording">\n{lines}\n</script>'
+    if excerpts:
+        around = orjson.dumps(excerpts).decode().replace("<", "\\u003c")
+        data += f'\n<script type="application/json" id="excerpts">{around}</script>'
     return (
         text.replace("<title>Microscope</title>", f"<title>{html.escape(title)}</title>")
         .replace('<link rel="stylesheet" href="microscope.css">', f"<style>\n{style}</style>")

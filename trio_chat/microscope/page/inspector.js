@@ -15,19 +15,21 @@ export class Inspector {
   #news;
   #order;
   #task;
+  #excerpts;
   #known = new Map();
 
-  constructor({ news, order, task }) {
+  constructor({ news, order, task, excerpts }) {
     this.#news = news;
     this.#order = order;
     this.#task = task;
+    this.#excerpts = excerpts;
   }
 
   /** Draw what a view says: recording, t, zero, since, chosen. */
   draw(view) {
     this.#part(this.#news, marksOf(view), drawMarks);
     this.#part(this.#order, orderOfDeath(view), drawOrder);
-    this.#part(this.#task, describe(view), drawTask);
+    this.#part(this.#task, describe(view, this.#excerpts), drawTask);
   }
 
   #part(element, data, draw) {
@@ -111,7 +113,7 @@ function drawOrder(kinds) {
 
 // --- One task ------------------------------------------------------------------------------------
 
-function describe({ recording, t, zero, since: from, chosen }) {
+function describe({ recording, t, zero, since: from, chosen }, excerpts) {
   const lastDead = recording.deaths[countUpTo(recording.deathTimes, t) - 1];
   const task = chosen ?? (lastDead !== undefined && lastDead.died > from ? lastDead : null);
   if (task === null) return null;
@@ -124,7 +126,14 @@ function describe({ recording, t, zero, since: from, chosen }) {
     state: task.stateAt(t),
     path: recording.pathAt(task, t).map((one) => ({ id: one.id, name: one.nameAt(t) })),
     facts,
+    excerpt: t >= task.died ? excerptAt(task.end.at, excerpts) : null,
   };
+}
+
+function excerptAt(at, excerpts) {
+  const excerpt = excerpts.get(at);
+  if (excerpt === undefined) return null;
+  return { ...excerpt, marked: Number(at.split(":")[1].split(" ")[0]) };
 }
 
 const ENDS = { cancelled: "was cancelled", raised: "raised", returned: "returned", ended: "ended" };
@@ -182,7 +191,7 @@ function drawTask(data) {
     const hint = "Choose a task in the map or in the lifelines to see how it ended, and why.";
     return [make("h2", {}, "Chosen task"), make("p", { class: "none" }, hint)];
   }
-  const { title, state, path, facts } = data;
+  const { title, state, path, facts, excerpt } = data;
   const heading = make("h2", {}, title);
   return [
     heading,
@@ -196,7 +205,17 @@ function drawTask(data) {
         return [make("dt", {}, term), value];
       }),
     ),
+    ...(excerpt === null ? [] : [drawExcerpt(excerpt)]),
   ];
+}
+
+function drawExcerpt({ first, lines, marked }) {
+  const rows = lines.map((line, place) => {
+    const number = first + place;
+    const kind = number === marked ? "mark" : "span";
+    return make(kind, { "data-line": number }, `${line}\n`);
+  });
+  return make("pre", { class: "excerpt", tabindex: 0, "aria-label": "the line" }, ...rows);
 }
 
 function drawPath(path, state) {

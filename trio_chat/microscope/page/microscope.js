@@ -15,7 +15,7 @@ import { Lifelines } from "./lifelines.js";
 import { TaskMap } from "./map.js";
 import { Prediction } from "./prediction.js";
 import { Recording } from "./recording.js";
-import { connect, findLines, openRecording } from "./source.js";
+import { connect, findExcerpts, findLines, openRecording } from "./source.js";
 import { Transport } from "./transport.js";
 import { Trees } from "./tree.js";
 import { viewOf } from "./view.js";
@@ -49,7 +49,12 @@ class Page {
   #about = null; // the recording's hello, as it was last drawn
   #map = new TaskMap(find("map"));
   #lifelines = new Lifelines(find("lifelines"), { onTime: (t) => this.seek(t) });
-  #inspector = new Inspector({ news: find("news"), order: find("order"), task: find("task") });
+  #inspector = new Inspector({
+    news: find("news"),
+    order: find("order"),
+    task: find("task"),
+    excerpts: findExcerpts(),
+  });
   #transport = new Transport({
     seek: (t) => this.seek(t),
     play: () => this.play(),

@@ -14,6 +14,12 @@ export function findLines() {
   return element === null ? null : element.textContent.split("\n");
 }
 
+/** The lines of source around the places where tasks ended, by place; a live page has none. */
+export function findExcerpts() {
+  const element = document.getElementById("excerpts");
+  return new Map(Object.entries(element === null ? {} : JSON.parse(element.textContent)));
+}
+
 /** Begin with a recording that is complete: right before the first mark of which somebody dies. */
 export function openRecording(page, lines) {
   for (const line of lines) page.recording.take(line);
