@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import trio
 import trio.testing
 
+from ...client import Disconnected, Left, connect_stream
 from ...config import Config
 from ..lesson import Clock, Kind, Lesson, Prediction, Twin
 from . import careful, naive, taskgroup
@@ -39,10 +42,10 @@ AWAY: Final = "1001 the server is shutting down"
 
 
 async def do_nothing(bench: Bench) -> None:
-    """Bring five who do nothing, each in another place, and look when they are gone, and why."""
+    """Bring five who do nothing, each in another place, and look when they are out, and why."""
     with noted_exits() as exits, noted_goodbyes() as goodbyes:
-        async with bench.open_room(CONFIG) as venue:
-            await fill_history(venue)
+        async with bench.open_room(CONFIG) as venue, trio.open_nursery() as nursery:
+            left = await nursery.start(listen, venue, name="ada")
             start = trio.current_time()
             doors = bench.task("server").child_nurseries[-1]  # the innermost: it ends first
             eli = await bring_four(bench, venue.server, doors)
@@ -59,14 +62,20 @@ async def do_nothing(bench: Bench) -> None:
             await trio.testing.wait_all_tasks_blocked()
             bench.show("at once")
             await trio.sleep(CONFIG.drain_timeout)
-    judge(bench, exits, goodbyes, start)
+    judge(bench, start, exits, left, goodbyes)
 
 
-async def fill_history(venue: Venue) -> None:
-    """Have something said in green that is worth reading."""
-    ada = await venue.join_once("ada", room="green")
-    for _ in range(HISTORY):
-        await ada.say(LONG)
+async def listen(venue: Venue, *, task_status: trio.TaskStatus[dict[str, float]]) -> None:
+    """Be ada: say what is worth reading later, and note who leaves, and when."""
+    url, left = venue.url_of("green"), dict[str, float]()
+    async with connect_stream(await venue.dial(), url, name="ada") as ada:
+        for _ in range(HISTORY):
+            await ada.say(LONG)
+        task_status.started(left)
+        with contextlib.suppress(Disconnected):
+            async for event in ada:
+                if isinstance(event, Left):
+                    left[event.name] = trio.current_time()
 
 
 async def bring_four(bench: Bench, server: Server, doors: trio.Nursery) -> trio.abc.Stream:
@@ -82,21 +91,27 @@ async def bring_four(bench: Bench, server: Server, doors: trio.Nursery) -> trio.
     return eli
 
 
-def judge(bench: Bench, exits: Exits, goodbyes: Goodbyes, start: float) -> None:
-    """Compare with what should have happened: who is gone after how many seconds, and why."""
+def judge(
+    bench: Bench, start: float, exits: Exits, left: Mapping[str, float], goodbyes: Goodbyes
+) -> None:
+    """Compare with what should have happened: who is out after how many seconds, and why."""
     bench.tell("")
     gone = exits.at["door eve"] - start
-    bench.expect("eve was gone after 10 s: the door's deadline", gone, 10)
+    bench.expect("eve is out after 10 s: the door's deadline", gone, 10)
     for name, seconds, why, how in [
         ("dan", 10, PIECE, "10 s for a piece, the inner deadline"),
-        ("eli", 17, WHOLE, "12 s for the whole history, the outer one, and 5 to close"),
-        ("bob", 45, SILENT, "20 s to be asked, 20 to answer, and 5 to close"),
-        ("fay", 55, AWAY, "the drain after 50 s, and 5 to close"),
+        ("eli", 12, WHOLE, "12 s for the whole history, the outer one"),
+        ("bob", 40, SILENT, "20 s until he is asked, 20 to answer"),
     ]:
-        found = (exits.at[f"member {name}"] - start, goodbyes.reasons[name])
-        sentence = f"{name} was gone after {seconds} s: {how}"
-        bench.check(sentence, found == (seconds, why), f"found {found[0]:g} s, {found[1]}")
-    bench.expect("the drain's own deadline, 8 s, did not strike", exits.at["server"] - start, 55)
+        found = (left[name] - start, goodbyes.reasons[name])
+        instead = f"found {found[0]:g} s, {found[1]}"
+        bench.check(f"{name} is out after {seconds} s: {how}", found == (seconds, why), instead)
+    gone = exits.at["member bob"] - start
+    bench.expect("bob is gone after 45 s: another 5 for his answer to goodbye", gone, 45)
+    found = (exits.at["member fay"] - start, goodbyes.reasons["fay"])
+    bench.expect("fay is gone after 55 s: drained after 50, and 5 as well", found, (55, AWAY))
+    gone = exits.at["server"] - start
+    bench.expect("with her ends the server: the drain's own 8 s never struck", gone, 55)
 
 
 LESSON: Final = Lesson(
@@ -123,8 +138,7 @@ LESSON: Final = Lesson(
             "A deadline is a point in time. Of all that are around a task the nearest one "
             "strikes, and the exception flies out to the block whose deadline it was. For dan, "
             "who takes nothing at all, that is the inner one; for eli it is the outer one. "
-            "The code in between did not have to know of either. (That he is gone after 17 seconds "
-            "is a third block: 5 seconds to say goodbye.)"
+            "The code in between did not have to know of either."
         ),
     ),
     experiment=do_nothing,
