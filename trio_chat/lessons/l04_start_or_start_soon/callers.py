@@ -58,6 +58,7 @@ async def call_at_once(server: asyncio.Server, book: Guestbook) -> list[Caller]:
 
 async def hang_up(bench: TwinBench, callers: list[Caller]) -> None:
     """Let everybody go, and wait until the last handler has noticed."""
+    bench.mark("everybody hangs up")
     for _, writer in callers:
         writer.close()
     await asyncio.gather(*running(bench))

@@ -41,6 +41,7 @@ async def knock_and_enter(bench: Bench) -> None:
         await hand_over(bench, street)
         guests = await come_at_once(bench, street, history)
         await stay_outside(bench, street, history)
+        bench.mark("everybody leaves")
         for guest in guests:
             await guest.leave()
         await trio.testing.wait_all_tasks_blocked()
