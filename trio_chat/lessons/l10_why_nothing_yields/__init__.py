@@ -1,0 +1,1 @@
+"""Lesson 10: why may nothing yield inside a nursery?"""
