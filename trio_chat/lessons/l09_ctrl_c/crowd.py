@@ -1,7 +1,7 @@
 """A crowd at the other end of TCP: most answer a goodbye, and some never do.
 
-Each member is a task that lives until its line is closed. Whoever is deaf takes what comes, and
-answers nothing.
+Each member is a task that lives until its line is closed. Who is deaf takes what comes, and answers
+nothing.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class Crowd:
     async def _fill(self, room: str, nursery: trio.Nursery) -> None:
         for _ in range(self._members - 1):
             line = await self._enter(room, "", "")
-            nursery.start_soon(self._answer, line)
+            nursery.start_soon(self._stay, line, GOODBYE, name=f"member of {room}")
         line = await self._enter(room, f"deaf-{room.removeprefix('room-')}", NAMED)
-        nursery.start_soon(self._ignore, line)
+        nursery.start_soon(self._stay, line, b"", name=f"deaf member of {room}")
 
     async def _enter(self, room: str, name: str, dialect: str) -> trio.SocketStream:
         line = await trio.open_tcp_stream("127.0.0.1", self._port)
@@ -69,28 +69,21 @@ class Crowd:
             self._all_inside.set()
         return line
 
-    async def _answer(self, line: trio.SocketStream) -> None:
+    async def _stay(self, line: trio.SocketStream, answer: bytes) -> None:
+        # Until the server closes the line, or the process is gone.
         async with line:
-            await self._wait_goodbye(line)
             with suppress(trio.BrokenResourceError):
-                await line.send_all(GOODBYE)
-                while await line.receive_some():
-                    pass
-
-    async def _ignore(self, line: trio.SocketStream) -> None:
-        async with line:
-            await self._wait_goodbye(line)
-            with suppress(trio.BrokenResourceError):
+                await self._wait_goodbye(line)
+                await line.send_all(answer)
                 while await line.receive_some():
                     pass
 
     async def _wait_goodbye(self, line: trio.SocketStream) -> None:
         # Nobody says anything, so this is the only frame that comes.
-        with suppress(trio.BrokenResourceError):
-            while data := await line.receive_some():
-                if bytes([FINAL_CLOSE]) in data and (1001).to_bytes(2, "big") in data:
-                    self.told += 1
-                    break
+        while data := await line.receive_some():
+            if bytes([FINAL_CLOSE]) in data and (1001).to_bytes(2, "big") in data:
+                self.told += 1
+                break
         if self.told == self._rooms * self._members:
             self._all_told.set()
 

@@ -147,9 +147,9 @@ LESSON: Final = Lesson(
         ),
         right=1,
         because=(
-            "Who answers is gone in a moment. The others are waited for at the same time, under two "
-            "deadlines: 30 seconds for a goodbye, and 2 for the drain, which are over first. Of "
-            "these, members have nine tenths; the rest is for the rooms to end."
+            "Who answers is gone in a moment. The others are waited for at the same time, under "
+            "two deadlines: 30 seconds for a goodbye, and 2 for the drain, which are over first. "
+            "Of these, members have nine tenths; the rest is for the rooms to end."
         ),
     ),
     experiment=press_ctrl_c,
