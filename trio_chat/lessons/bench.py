@@ -20,6 +20,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import trio
 
@@ -48,6 +49,7 @@ class Bench:
         self.tell = tell
         self.findings = findings
         self.recording = Recording()
+        self.solution: Path | None = None  # One's own, where the lesson is an exercise.
 
     # --- The server ------------------------------------------------------------------------------
 

@@ -54,6 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--in", dest="folder", type=Path, metavar="DIR", help="run the copy in DIR")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="where the replay goes")
+    parser.add_argument(
+        "--solution",
+        type=Path,
+        metavar="FILE",
+        help="try your own solution of an exercise; the file is begun for you",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -63,6 +69,8 @@ def run(options: argparse.Namespace) -> int:
         return _list()
     if key != ALL and key not in LESSONS:
         return refuse(f"there is no lesson {key!r}; there are {', '.join(LESSONS)} (and {ALL})")
+    if options.solution is not None and not _begin(key, options.solution):
+        return MEND
     if options.folder is not None:
         return _run_in(options.folder, options)
     if key == ALL:
@@ -83,6 +91,23 @@ def _list() -> int:
     return 0
 
 
+def _begin(key: str, path: Path) -> bool:
+    """Write what a solution begins with, unless the file is there; return if that is in order."""
+    beginning = None if key == ALL else LESSONS[key].beginning
+    if beginning is None:
+        exercises = ", ".join(name for name, lesson in LESSONS.items() if lesson.exercise)
+        refuse(f"--solution is for exercises: {exercises}")
+        return False
+    if not path.exists():
+        try:
+            path.write_text(beginning, encoding="utf-8")
+        except OSError as error:
+            refuse(f"{path}: {error.strerror or error}")
+            return False
+        tell(f"{path} is begun: it is yours to make green.\n")
+    return True
+
+
 # --- The experiment, on the real server ----------------------------------------------------------
 
 
@@ -92,6 +117,7 @@ def _run_lesson(lesson: Lesson, options: argparse.Namespace) -> int:
     guess = None if options.check else _ask(lesson)
     shown = _nothing if options.check else tell
     bench = Bench(title, lesson.clock, Findings(tell), shown)
+    bench.solution = options.solution
     tell("")
     _try(lesson, bench)
     if not options.check:
@@ -251,5 +277,7 @@ def _run_in(folder: Path, options: argparse.Namespace) -> int:
         command += ["--twin", options.twin]
     if options.replay:
         command += ["--replay", str(options.replay)]
+    if options.solution:
+        command += ["--solution", str(options.solution)]
     code = subprocess.run(command, check=False).returncode
     return code if code in {0, 1, MEND} else 1  # A server that dies of it is red as well.

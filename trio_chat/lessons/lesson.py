@@ -61,7 +61,10 @@ class Twin:
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """One lesson. `package` is the package that it lives in, where its mutant is found."""
+    """One lesson. `package` is the package that it lives in, where its mutant is found.
+
+    Where there is something to write, `exercise` is the file in there that one begins with.
+    """
 
     key: str
     question: str
@@ -71,8 +74,16 @@ class Lesson:
     clock: Clock
     package: str
     twins: Mapping[Kind, Twin] = field(default_factory=dict)
+    exercise: str | None = None
 
     @property
     def mutant(self) -> str:
         """The patch against the server's source that this lesson has to notice."""
         return files(self.package).joinpath("mutant.diff").read_text()
+
+    @property
+    def beginning(self) -> str | None:
+        """What the exercise's solution begins with, if there is an exercise."""
+        if self.exercise is None:
+            return None
+        return files(self.package).joinpath(self.exercise).read_text()
