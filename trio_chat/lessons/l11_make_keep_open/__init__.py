@@ -1,0 +1,1 @@
+"""The capstone: make a supervisor that keeps a room open, with back-off."""
