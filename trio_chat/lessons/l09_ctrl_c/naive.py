@@ -37,7 +37,7 @@ async def press_ctrl_c(bench: TwinBench) -> Mapping[str, int]:
     while not main.done():
         signals += 1
         bench.mark("Ctrl-C" if signals == 1 else "and again")
-        main.cancel()  # At Ctrl-C asyncio.run does just this.
+        main.cancel()  # As asyncio.run does at the first one; after a second, it cancels all.
         await settle()
     with suppress(asyncio.CancelledError):
         await main
