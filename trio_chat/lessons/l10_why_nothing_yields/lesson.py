@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 import trio
 import trio.testing
 
-from ...client import Disconnected
 from ...config import Config
-from ...history import HistoryUnavailable
-from ...history.memory import MemoryHistory, MemoryLog
+from ...history import History
+from ...history.memory import MemoryHistory
 from ..l03_raise_in_one_connection.overheard import overheard
 from ..lesson import Clock, Kind, Lesson, Prediction, Twin
 from ..lives import ended
 from . import careful, naive, taskgroup
+from .away import AwayHistory
 from .pages import Page, open_pages, read_pages, read_pages_in_time
 
 if TYPE_CHECKING:
@@ -25,27 +25,16 @@ if TYPE_CHECKING:
 ROOMS: Final = ("blue", "green", "red")
 WORDS: Final = ("hello", "how are you", "needle", "fine", "and you", "bye")
 WORD: Final = "needle"  # on the second page of three
+LATER: Final = "1013: the room's history can't be had at the moment"
 SHUTDOWN: Final = "1001: the server is shutting down"
 CONFIG: Final = Config(port=0)
 
 Guests = dict[str, list["Guest"]]  # by room
 
 
-class AwayHistory(MemoryHistory):
-    """A history in memory, that can't be had of one room."""
-
-    away = ""
-
-    async def open_room(self, name: str) -> MemoryLog:
-        """See `History.open_room`."""
-        if name == self.away:
-            raise HistoryUnavailable("away for a moment")
-        return await super().open_room(name)
-
-
 async def stop_early(bench: Bench) -> None:
     """Let archivists read in a generator, in a scope and in a block; then look at the server."""
-    history = AwayHistory(CONFIG.retention)
+    history = AwayHistory(MemoryHistory(CONFIG.retention))
     with overheard("trio.async_generator_errors"):  # What Trio finds when it sweeps up.
         async with bench.open_room(CONFIG, history, faults=1) as venue:
             guests = await fill(venue)
@@ -79,7 +68,7 @@ async def find(pages: AsyncIterator[Page], home: trio.Event) -> None:
     await home.wait()
 
 
-async def leave_a_generator(bench: Bench, history: MemoryHistory, guests: Guests) -> None:
+async def leave_a_generator(bench: Bench, history: History, guests: Guests) -> None:
     """Leave a generator early that has a nursery open."""
     home = trio.Event()
     pages = read_pages(await history.open_room("green"))
@@ -103,7 +92,7 @@ async def read_slowly(pages: AsyncIterator[Page]) -> None:
         await trio.sleep(5)
 
 
-async def wait_in_a_scope(bench: Bench, history: MemoryHistory, guests: Guests) -> None:
+async def wait_in_a_scope(bench: Bench, history: History, guests: Guests) -> None:
     """Read slowly what a generator yields that has a deadline open."""
     start = trio.current_time()
     pages = read_pages_in_time(await history.open_room("blue"))
@@ -119,7 +108,7 @@ async def wait_in_a_scope(bench: Bench, history: MemoryHistory, guests: Guests) 
     bench.expect("its members were told what is not so", told(guests["blue"]), [SHUTDOWN] * 2)
 
 
-async def find_in_block(history: MemoryHistory, room: str, home: trio.Event) -> None:
+async def find_in_block(history: History, room: str, home: trio.Event) -> None:
     """Look for a word as `find` does, in pages that come from a block."""
     async with open_pages(await history.open_room(room)) as pages:
         async for page in pages:
@@ -128,7 +117,7 @@ async def find_in_block(history: MemoryHistory, room: str, home: trio.Event) -> 
     await home.wait()
 
 
-async def leave_a_block(bench: Bench, history: MemoryHistory, guests: Guests) -> None:
+async def leave_a_block(bench: Bench, history: History, guests: Guests) -> None:
     """Leave a loop early that stands in the block of its nursery."""
     home = trio.Event()
     let_in(bench, "red", find_in_block, history, "red", home)
@@ -148,18 +137,15 @@ async def leave_a_block(bench: Bench, history: MemoryHistory, guests: Guests) ->
 
 
 async def meet_the_server(bench: Bench, venue: Venue, history: AwayHistory) -> None:
-    """Let the server open a room whose history can't be had, and then one whose history can."""
+    """Let somebody into red while its past can't be read."""
     before = faults(venue)
-    bench.mark("ada comes to white, whose history is away")
-    history.away = "white"
-    try:
-        await venue.join_once("ada", room="white")
-    except Disconnected as refused:
-        bench.check("ada is told to come again later", refused.ending.code == 1013, refused)
-    history.away = ""
-    await trio.testing.wait_all_tasks_blocked()
-    failed = "the room white failed: a block that it had entered was left open"
-    bench.check("the room white has left every block", faults(venue) == before, failed)
+    bench.mark("ada comes to red, and its history is away")
+    history.away = True
+    ada = await venue.join_once("ada", room="red")
+    await trio.sleep(1)
+    bench.expect("ada is told to come again later", told([ada]), [LATER])
+    failed = "her session failed: a block that it had entered was left open"
+    bench.check("her session has left every block", faults(venue) == before, failed)
 
 
 # --- What one sees in the tree -------------------------------------------------------------------
