@@ -80,7 +80,8 @@ def judge_order(bench: Bench) -> None:
     bench.check("most are gone before the first of the deaf", others > EVERYBODY // 2, others)
     in_order = [
         ("listener", "answering", "the doors are closed before anybody has to go"),
-        ("deaf", "server", "every member is gone before the server"),
+        ("answering", "server", "every member that answers is gone before the server"),
+        ("deaf", "server", "and every one that does not"),
         ("room", "server", "every room is gone before the server"),
     ]
     for before, after, sentence in in_order:
