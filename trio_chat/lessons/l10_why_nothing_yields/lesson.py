@@ -81,10 +81,12 @@ async def leave_a_generator(bench: Bench, history: History, guests: Guests) -> N
     bench.expect("its loop is over, but its nursery is not", helper, ["read ahead"])
 
     bench.mark("the archivist of green goes home")
-    home.set()
-    await trio.testing.wait_all_tasks_blocked()
+    with overheard("trio_chat") as lines:
+        home.set()
+        await trio.testing.wait_all_tasks_blocked()
     bench.show("when everything has come to rest")
     bench.expect("the room green has died of it", bench.tasks("room green"), [])
+    bench.expect("the log says so", lines, ["room green failed"])
     bench.expect(
         "its members were told that the server shuts down, and it does not",
         told(guests["green"]),
@@ -106,11 +108,13 @@ async def wait_in_a_scope(bench: Bench, history: History, guests: Guests) -> Non
     let_in(bench, "blue", read_slowly, pages)
     await trio.sleep(0.875)
     bench.expect("for nearly a second all is well", len(bench.tasks("room blue")), 1)
-    await trio.sleep(0.125)
-    await trio.testing.wait_all_tasks_blocked()
+    with overheard("trio_chat") as lines:
+        await trio.sleep(0.125)
+        await trio.testing.wait_all_tasks_blocked()
     bench.show("when everything has come to rest")
     bench.expect("after one second the room blue has died", bench.tasks("room blue"), [])
     bench.expect("it was one second, by the clock", trio.current_time() - start, 1)
+    bench.expect("the log says nothing", lines, [])
     bench.expect(
         "its members were told that the server shuts down, and it does not",
         told(guests["blue"]),
