@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from trio_chat.lessons import LESSONS
 from trio_chat.lessons.l11_make_keep_open import promises
 from trio_chat.lessons.l11_make_keep_open.lesson import load
+from trio_chat.lessons.mutant import apply, copy_package
 
 PACKAGE = "trio_chat.lessons.l11_make_keep_open"
 GIVEN = (
@@ -71,6 +73,11 @@ FAULTS = {
         ("                raise\n", "                return\n"),
         {"gives up", "along"},
     ),
+    # Its scope stays cancelled, so the pause is over at once: the text asks why.
+    "a cancel that is swallowed in a life": (
+        ("        except Exception:", "        except BaseException:"),
+        set[str](),
+    ),
     "a cancel that is swallowed in the pause": (
         (
             "        await trio.sleep(",
@@ -117,6 +124,16 @@ async def test_a_fault_breaks_the_promises_that_it_should(
     assert await broken_by(path) == broken
 
 
+async def test_the_mutant_breaks_one_promise_of_seven(
+    tmp_path: Path, autojump_clock: object
+) -> None:
+    copy = copy_package(tmp_path)
+    apply(LESSONS["make"].mutant, copy)
+    path = copy / "lessons" / PACKAGE.rpartition(".")[2] / "solution.py"
+    path.write_text(path.read_text().replace("from .policy", f"from {PACKAGE}.policy"))
+    assert await broken_by(path) == {"alone"}
+
+
 # --- The command ---------------------------------------------------------------------------------
 
 
@@ -137,6 +154,7 @@ def test_a_solution_of_ones_own_is_begun_and_red_and_green_when_it_is_right(tmp_
     assert begun.returncode == 1
     assert "mine.py is begun: it is yours to make green" in begun.stdout
     assert "✓ who returns is done, and not begun again" in begun.stdout
+    assert begun.stdout.count("✗") == 6
     mine.write_text(GIVEN)
     done = lab("make", "--check", "--solution", mine)
     assert done.returncode == 0, done.stdout + done.stderr
