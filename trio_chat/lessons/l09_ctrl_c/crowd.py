@@ -25,7 +25,7 @@ FILES: Final = 256  # that this process needs besides a socket for each member
 
 
 class Crowd:
-    """Members of several rooms, a hundred in each; the last of each hundred is deaf."""
+    """Members of several rooms, a hundred in each; who comes first is deaf."""
 
     def __init__(self, port: int, rooms: int, members: int) -> None:
         self._port = port
@@ -50,11 +50,11 @@ class Crowd:
         await self._all_told.wait()
 
     async def _fill(self, room: str, nursery: trio.Nursery) -> None:
+        line = await self._enter(room, f"deaf-{room.removeprefix('room-')}", NAMED)
+        nursery.start_soon(self._stay, line, b"", name=f"deaf member of {room}")
         for _ in range(self._members - 1):
             line = await self._enter(room, "", "")
             nursery.start_soon(self._stay, line, GOODBYE, name=f"member of {room}")
-        line = await self._enter(room, f"deaf-{room.removeprefix('room-')}", NAMED)
-        nursery.start_soon(self._stay, line, b"", name=f"deaf member of {room}")
 
     async def _enter(self, room: str, name: str, dialect: str) -> trio.SocketStream:
         line = await trio.open_tcp_stream("127.0.0.1", self._port)
