@@ -340,7 +340,7 @@ async def test_whatever_fails_in_a_room_costs_that_room_alone(
 
         green.child_nurseries[0].start_soon(fail, name="fails")
 
-        assert await code(alice) == 1001
+        assert await code(alice) == 1011
         await lobby.quiet()
         expect_logged(caplog, "nobody thought of this")
         assert lobby.house.tally.faults == 1

@@ -44,6 +44,8 @@ from .wire import Wire
 
 log = logging.getLogger(__name__)
 
+NURSERY: Final = "nursery"  # Trio's word for the source of a cancel: a task in one has failed.
+
 # History goes out in portions of about this size, each awaited on the newcomer's own socket: so
 # recovering a hundred thousand messages does not run over an outbox.
 PORTION: Final = 32 * 1024  # bytes
@@ -185,8 +187,9 @@ class Session:
                     # What was said before the drain reaches this member before the goodbye.
                     inbox.close()
                     await room.wait_spoken()
-            except trio.Cancelled:
-                connection.end(room.ending or DRAINING)
+            except trio.Cancelled as cancelled:
+                # Nobody may have said why: a task beside this one failed, or somebody cancelled.
+                connection.end(room.ending or (FAULT if cancelled.source == NURSERY else DRAINING))
                 raise
             finally:
                 # First out of the room, then off the line.
