@@ -7,6 +7,7 @@ and no other, so a red lesson says which idea is broken.
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,10 @@ from pathlib import Path
 import pytest
 
 from trio_chat.lessons import LESSONS, Kind
+from trio_chat.lessons.asking import answer, ask
+from trio_chat.lessons.findings import differ
 from trio_chat.lessons.mutant import DoesNotApply, apply, copy_package, parse, python_of
+from trio_chat.lessons.text import WIDTH
 
 TEXTS = Path(__file__).parent.parent / "docs" / "lessons"
 TWINS = [(key, kind) for key, lesson in LESSONS.items() for kind in lesson.twins]
@@ -64,7 +68,7 @@ def test_a_twin_still_leaks_as_the_text_says(key: str, kind: Kind) -> None:
     done = lab(key, "--twin", kind, "--check")
     said = LESSONS[key].twins[kind].said
     assert done.returncode == 0, done.stdout + done.stderr
-    assert said in done.stdout
+    assert said in " ".join(done.stdout.split())
     assert said in " ".join(text_of(key).split()), "the text says something else"
 
 
@@ -84,6 +88,17 @@ def test_a_broken_lesson_is_red_and_leaves_nothing_when_checked() -> None:
     assert "lesson 2: RED" in done.stdout
 
 
+def test_a_broken_copy_says_at_its_end_what_is_red_and_which_file_to_mend(tmp_path: Path) -> None:
+    done = lab("2", "--break", "--replay", str(tmp_path / "replay.html"))
+    red = [line for line in done.stdout.splitlines() if line.startswith("  ✗")]
+    assert red[: len(red) // 2] == red[len(red) // 2 :]
+    assert "What do you expect?" not in done.stdout
+    (copy,) = re.findall(r"--check --in (\S+)$", done.stdout, re.MULTILINE)
+    assert f"  {copy}/trio_chat/room.py\n" in done.stdout
+    assert (tmp_path / "replay.html").is_file()
+    shutil.rmtree(copy)
+
+
 def test_a_mutant_can_be_mended_in_its_copy(tmp_path: Path) -> None:
     copy = copy_package(tmp_path)
     whole = (copy / "room.py").read_text()
@@ -93,11 +108,34 @@ def test_a_mutant_can_be_mended_in_its_copy(tmp_path: Path) -> None:
     assert lab("2", "--check", "--in", str(tmp_path)).returncode == 0
 
 
+@pytest.mark.parametrize("key", LESSONS)
+def test_what_is_asked_fits_a_terminal(key: str) -> None:
+    lesson = LESSONS[key]
+    lines: list[str] = []
+    assert ask(lesson.prediction, lines.append) is None, "nobody is there to answer"
+    answer(lesson.prediction, None, lines.append)
+    text = "\n".join(lines)
+    assert max(map(len, text.splitlines())) <= WIDTH
+    asked, _, told = text.partition("The answer is ")
+    assert lesson.prediction.because.split()[-1] in told
+    assert lesson.prediction.question in " ".join(asked.split())
+    assert lesson.prediction.because not in " ".join(asked.split())
+
+
+def test_of_sets_only_the_difference_is_told_and_many_alike_are_counted() -> None:
+    members = {f"member {number}" for number in range(16)}
+    assert differ(members | {"hub"}, {"room"}) == "without room; also hub, member ×16"
+    assert differ(1, 2) == "found 1, wanted 2"
+
+
 def test_what_is_wrong_with_a_command_is_said_in_one_line(tmp_path: Path) -> None:
     for arguments, wrong in [
         (["99"], "there is no lesson '99'"),
         (["2", "--in", str(tmp_path)], "there is no copy of the server"),
         (["all"], "all of them can only be checked"),
+        (["2", "--twin", "other"], "choose from 'naive', 'careful', 'taskgroup'"),
+        (["2", "--twin", "naive", "--break"], "one at a time"),
+        (["2", "--in", str(tmp_path), "--break"], "without --break"),
     ]:
         done = lab(*arguments)
         assert done.returncode == 2

@@ -11,6 +11,7 @@ import argparse
 import io
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -64,9 +65,17 @@ def _run(command: argparse.Namespace) -> int:
         case "lab":
             from .lessons.command import run
 
-            return run(command)
+            return run(command, _program())
         case _:
             return refuse("say what to do: serve, connect, config, tree … (--help tells more)")
+
+
+def _program() -> str:
+    """Return how this command was called, so that one can type it again."""
+    path = sys.argv[0]
+    if Path(path).name != "trio-chat":
+        return "python -m trio_chat"
+    return "trio-chat" if shutil.which("trio-chat") == path else path
 
 
 def _show(settled: Settled, form: str) -> int:

@@ -31,7 +31,7 @@ from ..microscope.recording import Recording
 from ..microscope.snapshot import Serials, TaskNode, take_snapshot
 from ..microscope.tree import render
 from ..venue import Venue, open_room, open_server
-from .findings import Finding, Findings
+from .findings import Finding, Findings, differ
 from .lesson import Clock
 
 
@@ -103,7 +103,7 @@ class Bench:
         """Print the tree as it is now."""
         self.look()
         self.tell(f"\n{title}:")
-        for line in render(self.tree(), fold=6).splitlines():
+        for line in render(self.tree(), alike=3).splitlines():
             self.tell(f"  {line}")
 
     def look(self) -> None:
@@ -157,7 +157,7 @@ class Bench:
 
     def expect(self, sentence: str, found: object, wanted: object) -> None:
         """Note whether something found is the one that was wanted."""
-        self.check(sentence, found == wanted, f"found {found}, wanted {wanted}")
+        self.check(sentence, found == wanted, differ(found, wanted))
 
 
 def _sum_of_clocks() -> Callable[[], float]:

@@ -17,14 +17,18 @@ _Item = TaskNode | NurseryNode | str
 FOLD: Final = 60  # So many tasks of one nursery are shown.
 
 
-def render(tree: TaskNode, *, fold: int = FOLD) -> str:
-    """Return the tree as lines. Of a nursery's tasks the first `fold` are shown."""
+def render(tree: TaskNode, *, fold: int = FOLD, alike: int = FOLD) -> str:
+    """Return the tree as lines.
+
+    Of a nursery's tasks the first `fold` are shown; and of those of a kind that have no tasks of
+    their own, the first `alike`.
+    """
     lines: list[str] = []
     waiting: list[tuple[_Item, str, str]] = [(tree, "", "")]
     while waiting:
         item, lead, rest = waiting.pop()
         lines.append(lead + _label(item))
-        below = _below(item, fold)
+        below = _below(item, fold, alike)
         for one in reversed(below):
             last = one is below[-1]
             branch, trunk = ("└── ", "    ") if last else ("├── ", "│   ")
@@ -32,13 +36,13 @@ def render(tree: TaskNode, *, fold: int = FOLD) -> str:
     return "\n".join(lines)
 
 
-def _below(item: _Item, fold: int) -> Sequence[_Item]:
+def _below(item: _Item, fold: int, alike: int) -> Sequence[_Item]:
     match item:
         case TaskNode():
             open_ones = _worth_showing(item)
-            return _fold(open_ones[0].tasks, fold) if len(open_ones) == 1 else open_ones
+            return _fold(open_ones[0].tasks, fold, alike) if len(open_ones) == 1 else open_ones
         case NurseryNode():
-            return _fold(item.tasks, fold)
+            return _fold(item.tasks, fold, alike)
         case str():
             return []
 
@@ -47,15 +51,22 @@ def _worth_showing(task: TaskNode) -> list[NurseryNode]:
     return [one for one in task.nurseries if one.tasks or one.scope != QUIET]
 
 
-def _fold(tasks: Sequence[TaskNode], fold: int) -> Sequence[_Item]:
-    if len(tasks) <= fold:
-        return tasks
-    folded = tasks[fold:]
+def _fold(tasks: Sequence[TaskNode], fold: int, alike: int) -> Sequence[_Item]:
+    shown: list[_Item] = []
+    folded: list[TaskNode] = []
+    seen = Counter[str]()
+    for task in tasks:
+        kind = _kind(task.name)
+        seen[kind] += 1
+        worth_a_line = task.count > 1 or seen[kind] <= alike
+        (shown if worth_a_line and len(shown) < fold else folded).append(task)
+    if not folded:
+        return shown
     kinds = Counter(_kind(task.name) for task in folded)
     words = ", ".join(f"{kind} ×{count:,}" for kind, count in kinds.most_common())
     below = sum(task.count for task in folded) - len(folded)
-    tail = f"; {below:,} tasks below them" if below else ""
-    return [*tasks[:fold], f"… and {len(folded):,} more: {words}{tail}"]
+    tail = f"; {below:,} {'task' if below == 1 else 'tasks'} below them" if below else ""
+    return [*shown, f"… and {len(folded):,} more: {words}{tail}"]
 
 
 def _kind(name: str) -> str:

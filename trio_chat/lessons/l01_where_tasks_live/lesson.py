@@ -88,18 +88,20 @@ LESSON: Final = Lesson(
     key="1",
     question="Where does every task live, and who waits for it?",
     story=(
-        "48 people join three rooms, blue, green and red. All of them leave. "
-        "Then ada comes, and while she is there the server is drained."
+        "48 people join three rooms, blue, green and red. Each person is a task, and so is each "
+        "room. One more task in each room, its hub, tells everybody there what is said; a "
+        "heartbeat looks after connections that fell silent; a listener lets people in. All 48 "
+        "leave. Then ada comes, and while she is there the server is drained: asked to end."
     ),
     prediction=Prediction(
         question="All 48 have left. Which tasks of the server are still there?",
         answers=(
-            "three rooms, each with its hub: somebody might come back",
+            "all of them, the 48 members as well, until somebody cleans up",
+            "three rooms, each with its hub, and what is above them: somebody might come back",
             "the server, its heartbeat and its listener",
-            "the 48 members as well, until somebody cleans up",
             "none: with its last member the server ends",
         ),
-        right=1,
+        right=2,
         because=(
             "A room's nursery ends when its last child has, and the task of the room with it. "
             "Nobody had to clean up: that is what a nursery is for."
