@@ -338,17 +338,26 @@ async def test_hidden_names_are_hidden_in_everything_that_is_said(stage: Set) ->
 
 
 async def test_gauges_are_told_when_they_change(stage: Set) -> None:
-    waiting = {"writer alice": (3, 16), "writer of nobody": (1, 1)}
-    recorder = Recorder(current_task(), stage.events.append, gauges=lambda: waiting)
+    waiting: dict[Task, tuple[int, int]] = {}
+    recorder = Recorder(
+        current_task(), stage.events.append, serials=stage.serials, gauges=lambda: waiting
+    )
     with recorder:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(forever, name="writer alice")
+            nursery.start_soon(forever, name="writer alice")  # of another room
+            writer, _ = sorted(nursery.child_tasks, key=stage.serials.number)
+            outside = trio.lowlevel.current_root_task()
+            assert outside is not None
+            waiting.update({writer: (3, 16), outside: (1, 1)})
             recorder.look()
             recorder.look()
-            waiting["writer alice"] = (0, 0)
+            waiting[writer] = (0, 0)
             recorder.look()
             nursery.cancel_scope.cancel(reason="enough")
-    assert [event.outbox for event in stage.of(Gauged)] == [(3, 16), (0, 0)]
+    first, _ = stage.ids("writer alice")
+    gauged = [(event.id, event.outbox) for event in stage.of(Gauged)]
+    assert gauged == [(first, (3, 16)), (first, (0, 0))]
 
 
 async def test_who_comes_later_is_told_the_whole_tree_with_the_same_ids(stage: Set) -> None:

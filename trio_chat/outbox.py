@@ -42,9 +42,13 @@ class Outboxes:
         """Stop watching a member that has caught up or gone. Idempotent."""
         self._behind.pop(outbox, None)
 
-    def waiting(self) -> dict[str, tuple[int, int]]:
+    def waiting(self) -> dict[trio.lowlevel.Task, tuple[int, int]]:
         """Return the blobs and the KiB that wait in each, by the task that drains it."""
-        return {each.name: (each.blobs, each.size // 1024) for each in self._behind}
+        return {
+            each.writer: (each.blobs, each.size // 1024)
+            for each in self._behind
+            if each.writer is not None
+        }
 
     def enforce(self) -> None:
         """Evict the worst laggards until the rest fits."""
@@ -65,8 +69,8 @@ class Outbox:
         "_in_hand",
         "_outboxes",
         "caught_up",
-        "name",
         "size",
+        "writer",
     )
 
     def __init__(self, max_blobs: int, outboxes: Outboxes) -> None:
@@ -75,8 +79,8 @@ class Outbox:
         self._batch: deque[Blob] = deque()  # What the writer has in hand.
         self._in_hand = memoryview(b"")  # The bytes of that which have not gone out.
         self._head_sent = 0  # How many bytes of the batch's first blob have.
-        self.name = ""  # of the task that drains it
         self.size = 0  # bytes that wait
+        self.writer: trio.lowlevel.Task | None = None  # who drains it, once that has begun
         self.caught_up = trio.Event()
 
     @property

@@ -166,10 +166,9 @@ class Wire(trio.abc.Stream):
     def _queue(self, blob: Blob, sent: int) -> None:
         if (outbox := self._outbox) is None:
             outbox = self._outbox = Outbox(self._config.outbox_blobs, self._outboxes)
-            outbox.name = f"writer {self.name}"
             self._outboxes.opened(outbox, self._evict_as_worst)
             if self.nursery is not None:
-                self.nursery.start_soon(self._write, outbox, name=outbox.name)
+                self.nursery.start_soon(self._write, outbox, name=f"writer {self.name}")
         self._ledger.waiting += blob.deliveries
         # One piece may be larger than the bound: it could never be sent otherwise.
         bound = self._config.outbox if outbox.size else 0
@@ -222,6 +221,7 @@ class Wire(trio.abc.Stream):
 
     async def _write(self, outbox: Outbox) -> None:
         # This member's writer, while it is behind.
+        outbox.writer = trio.lowlevel.current_task()
         try:
             while self._outbox is outbox:
                 with trio.move_on_after(self._config.stall_timeout) as patience:

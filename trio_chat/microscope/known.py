@@ -131,11 +131,11 @@ class Known:
             if place.end is not None:
                 yield self._describe(t, place)
 
-    def gauge(self, t: float, gauges: Mapping[str, tuple[int, ...]]) -> Iterator[Event]:
-        """Say what was measured for the tasks of these names, where it is not as it was."""
-        for life in self._lives.values():
-            measured = gauges.get(life.name)
-            if measured is not None and measured != life.gauge:
+    def gauge(self, t: float, gauges: Mapping[Task, tuple[int, ...]]) -> Iterator[Event]:
+        """Say what was measured for these tasks, where it is not as it was."""
+        for task, measured in gauges.items():
+            life = self._lives.get(id(task))
+            if life is not None and measured != life.gauge:
                 life.gauge = measured
                 yield Gauged(t, life.id, measured)
 

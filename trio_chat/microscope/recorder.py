@@ -26,14 +26,17 @@ from .snapshot import Serials
 
 log = logging.getLogger(__name__)
 
-__all__ = ["Names", "Recorder"]
+__all__ = ["Gauges", "Names", "Recorder"]
+
+# Says what is measured now, by the tasks that it is measured for.
+Gauges = Callable[[], Mapping[trio.lowlevel.Task, tuple[int, ...]]]
 
 
 class Recorder(trio.abc.Instrument):
     """Hands every event of the tree below `root` to `sink`, which must not wait.
 
     `clock` gives seconds. Recorders that share `serials` use the same ids. `gauges` is asked at
-    each look what there is to say of tasks, by their names.
+    each look.
     """
 
     def __init__(
@@ -46,7 +49,7 @@ class Recorder(trio.abc.Instrument):
         serials: Serials | None = None,
         title: str | None = None,
         endings: Endings | None = None,
-        gauges: Callable[[], Mapping[str, tuple[int, ...]]] | None = None,
+        gauges: Gauges | None = None,
     ) -> None:
         self._root = root
         self._sink = sink

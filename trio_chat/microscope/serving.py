@@ -23,9 +23,10 @@ import trio
 from ..listening import close_listeners, open_listeners
 from .acts import Lab
 from .discovery import NoPlace, listen_at
+from .recorder import Gauges
 from .unix import answer_one
 from .visitors import Meet, accept_visitors
-from .watch import Gauges, Microscope
+from .watch import Microscope
 from .web import Desk
 from .wish import Unservable, WebAddress, Wish, is_loopback
 

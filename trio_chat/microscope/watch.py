@@ -9,7 +9,7 @@ much of the loop's time. `close` is the end: watchers get what waits for them, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
@@ -18,14 +18,11 @@ import trio
 
 from .events import Event, Hello, encode
 from .pace import Allowance, Pace
-from .recorder import Names, Recorder
+from .recorder import Gauges, Names, Recorder
 from .snapshot import Serials, TaskNode, take_snapshot, where
 
 LINES_A_TURN: Final = 500  # that are written before others may run
 GATHER: Final = 0.02  # seconds
-
-# What was measured for tasks, by their names.
-Gauges = Callable[[], Mapping[str, tuple[int, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
