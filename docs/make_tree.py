@@ -11,24 +11,12 @@ import re
 
 import trio
 
-from trio_chat.microscope.snapshot import Serials, take_snapshot
+from trio_chat.microscope.snapshot import Serials, take_snapshot, walk
 from trio_chat.microscope.tree import render
 from trio_chat.venue import open_server
 
 PORT = re.compile(r"(?<=:)\d+$", re.MULTILINE)
 A_PORT = "50312"  # instead of whichever the system gave out
-
-
-def find_task(name: str) -> trio.lowlevel.Task:
-    """Return the task of that name, the first that is found."""
-    root = trio.lowlevel.current_root_task()
-    waiting = [root] if root is not None else []
-    while waiting:
-        task = waiting.pop()
-        if task.name == name:
-            return task
-        waiting += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
-    raise LookupError(name)
 
 
 async def draw() -> str:
@@ -38,7 +26,8 @@ async def draw() -> str:
         await venue.join("alice")
         await venue.join("bob")
         await venue.join("carol", room="green")
-        return PORT.sub(A_PORT, render(take_snapshot(find_task("server"), Serials())))
+        server = next(task for task in walk(trio.lowlevel.current_task()) if task.name == "server")
+        return PORT.sub(A_PORT, render(take_snapshot(server, Serials())))
 
 
 if __name__ == "__main__":

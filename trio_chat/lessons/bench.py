@@ -28,7 +28,7 @@ from ..config import Config
 from ..history import History
 from ..microscope.recorder import Names, Recorder
 from ..microscope.recording import Recording
-from ..microscope.snapshot import Serials, TaskNode, take_snapshot
+from ..microscope.snapshot import Serials, TaskNode, take_snapshot, walk
 from ..microscope.tree import render
 from ..venue import Venue, open_room, open_server
 from .findings import Finding, Findings, differ
@@ -120,7 +120,7 @@ class Bench:
 
     def tasks(self, prefix: str) -> list[trio.lowlevel.Task]:
         """Return the server's tasks whose names begin so, in the order of the tree."""
-        return [task for task in _walk(self._root) if task.name.startswith(prefix)]
+        return [task for task in _in_tree_order(self._root) if task.name.startswith(prefix)]
 
     def task(self, name: str) -> trio.lowlevel.Task:
         """Return the server's one task of that name.
@@ -128,7 +128,7 @@ class Bench:
         Raises:
             LookupError: there is none, or more than one.
         """
-        found = [task for task in _walk(self._root) if task.name == name]
+        found = [task for task in _in_tree_order(self._root) if task.name == name]
         if len(found) != 1:
             raise LookupError(f"{len(found)} tasks are called {name!r}, not one")
         return found[0]
@@ -167,7 +167,7 @@ def _sum_of_clocks() -> Callable[[], float]:
     return lambda: trio.current_time() + time.perf_counter() - real
 
 
-def _walk(root: trio.lowlevel.Task) -> Iterator[trio.lowlevel.Task]:
+def _in_tree_order(root: trio.lowlevel.Task) -> Iterator[trio.lowlevel.Task]:
     waiting = [root]
     while waiting:
         task = waiting.pop()
@@ -177,4 +177,4 @@ def _walk(root: trio.lowlevel.Task) -> Iterator[trio.lowlevel.Task]:
 
 
 def _find(name: str) -> trio.lowlevel.Task:
-    return next(task for task in _walk(trio.lowlevel.current_task()) if task.name == name)
+    return next(task for task in walk(trio.lowlevel.current_task()) if task.name == name)

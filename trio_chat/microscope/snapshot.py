@@ -98,6 +98,15 @@ class TaskNode(NamedTuple):
     count: int  # type: ignore[assignment]  # of the tasks in this part of the tree, itself included
 
 
+def walk(root: trio.lowlevel.Task) -> list[trio.lowlevel.Task]:
+    """Return the tasks of the tree below a task, each parent before its children."""
+    found = [root]
+    for task in found:  # It grows on the way.
+        for nursery in task.child_nurseries:
+            found += nursery.child_tasks
+    return found
+
+
 def take_snapshot(root: trio.lowlevel.Task, serials: Serials) -> TaskNode:
     """Return the tree below a task as it is now."""
     # Level by level on the way down; so on the way up every child comes before its parent.

@@ -1,4 +1,4 @@
-"""A snapshot for reading: as text for a terminal, and as values for JSON. Pure functions.
+"""A snapshot for reading: under other names, as text for a terminal, as values for JSON. All pure.
 
 A nursery has a line of its own only where a task has several; else its state stands behind the
 task. Neither form minds how deep the tree is: the JSON is two flat lists, not values within values.
@@ -7,7 +7,7 @@ task. Neither form minds how deep the tree is: the JSON is two flat lists, not v
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from .snapshot import QUIET, NurseryNode, Scope, TaskNode
@@ -104,6 +104,24 @@ def _printable(name: str) -> str:
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in name
     )
+
+
+def rename(tree: TaskNode, name: Callable[[TaskNode], str]) -> TaskNode:
+    """Return the same tree with other names."""
+    done: dict[int, TaskNode] = {}
+    waiting = [tree]
+    order = []
+    while waiting:
+        node = waiting.pop()
+        order.append(node)
+        waiting += [task for nursery in node.nurseries for task in nursery.tasks]
+    for node in reversed(order):
+        nurseries = tuple(
+            nursery._replace(tasks=tuple(done.pop(task.id) for task in nursery.tasks))
+            for nursery in node.nurseries
+        )
+        done[node.id] = node._replace(name=name(node), nurseries=nurseries)
+    return done[tree.id]
 
 
 def to_json(tree: TaskNode) -> dict[str, object]:

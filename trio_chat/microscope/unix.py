@@ -20,9 +20,9 @@ import orjson
 import trio
 
 from .snapshot import TaskNode
-from .tree import FOLD, render, to_json
+from .tree import FOLD, rename, render, to_json
 from .visitors import PATIENCE, Stream, notice_leaving, send
-from .watch import Microscope, TooManyWatchers, rename
+from .watch import Microscope, TooManyWatchers
 
 MAX_REQUEST: Final = 64  # bytes
 MAX_LINES: Final = 500  # tasks whose line is shown: to find it costs ten times the rest

@@ -9,7 +9,7 @@ much of the loop's time. `close` is the end: watchers get what waits for them, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
@@ -19,7 +19,8 @@ import trio
 from .events import Event, Hello, encode
 from .pace import Allowance, Pace
 from .recorder import Gauges, Names, Recorder
-from .snapshot import Serials, TaskNode, take_snapshot, where
+from .snapshot import Serials, TaskNode, take_snapshot, walk, where
+from .tree import rename
 
 LINES_A_TURN: Final = 500  # that are written before others may run
 GATHER: Final = 0.02  # seconds
@@ -207,11 +208,7 @@ class Microscope:
 
     def tasks(self) -> list[trio.lowlevel.Task]:
         """Return the tasks of the tree, each parent before its children."""
-        found = [self.root]
-        for task in found:  # It grows on the way.
-            for nursery in task.child_nurseries:
-                found += nursery.child_tasks
-        return found
+        return walk(self.root)
 
     def lines(self, most: int) -> dict[int, str]:
         """Return the lines that tasks wait at, of so many at most, by the tasks' numbers."""
@@ -251,21 +248,3 @@ class Microscope:
 
     def _introduce(self, event: Event) -> Event:
         return replace(event, lab=True) if self._lab and isinstance(event, Hello) else event
-
-
-def rename(tree: TaskNode, name: Callable[[TaskNode], str]) -> TaskNode:
-    """Return the same tree with other names."""
-    done: dict[int, TaskNode] = {}
-    waiting = [tree]
-    order = []
-    while waiting:
-        node = waiting.pop()
-        order.append(node)
-        waiting += [task for nursery in node.nurseries for task in nursery.tasks]
-    for node in reversed(order):
-        nurseries = tuple(
-            nursery._replace(tasks=tuple(done.pop(task.id) for task in nursery.tasks))
-            for nursery in node.nurseries
-        )
-        done[node.id] = node._replace(name=name(node), nurseries=nurseries)
-    return done[tree.id]
