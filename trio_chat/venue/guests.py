@@ -1,4 +1,7 @@
-"""Clients in a test: they say something, keep what they hear, and expect."""
+"""Guests: clients that say something, keep what they hear, and expect.
+
+Each is a task in the nursery of its venue, from welcome to leave.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ E = TypeVar("E", bound=Event)
 
 
 class _Memory(Generic[T]):
-    """What one guest has heard, and how far its test has come in it."""
+    """What one guest has heard, and how far what it expected has come in it."""
 
     def __init__(self) -> None:
         self.heard: list[T] = []
@@ -63,7 +66,7 @@ class _Memory(Generic[T]):
 
 
 class Guest:
-    """A client in a test, that keeps what it hears. Expecting goes forward: what it skips is past.
+    """A client that keeps what it hears. Expecting goes forward: what it skips is past.
 
     `chat` is the client itself, for all else.
     """
@@ -164,7 +167,7 @@ class Guest:
 
 
 class PlainGuest:
-    """A client of the tutorial's dialect in a test, that keeps what it hears."""
+    """A client of the tutorial's dialect, that keeps what it hears."""
 
     def __init__(self, plain: Plain) -> None:
         self._plain = plain

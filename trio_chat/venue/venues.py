@@ -1,4 +1,4 @@
-"""Running servers in a test, and the ways in: over TCP, and over memory streams.
+"""Running servers, and the ways in: over TCP, and over memory streams.
 
 Each guest is a task in the nursery of its venue. When the venue ends, they leave, the server
 drains, and its books are looked into.
@@ -7,26 +7,26 @@ drains, and its books are looked into.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Final
 
 import trio
 import trio.testing
 
-from ..client import Dial, connect_over, connect_plain_stream, connect_stream
+from ..client import Chat, Dial, connect_over, connect_plain_stream, connect_stream
 from ..client.nursery import open_service_nursery
 from ..config import Config
 from ..history import History
 from ..server import Server
 from ..transport import StreamTransport
-from .guests import Guest, PlainGuest
+from .guests import Guest, HangUp, PlainGuest
 
 LOBBY: Final = "lobby"
 
 
 class _Line:
-    """The way to the server, which a test may cut."""
+    """The way to the server, which can be cut."""
 
     def __init__(self, dial: Dial) -> None:
         self._dial = dial
@@ -66,9 +66,9 @@ class Venue:
         Raises:
             Disconnected: it could not enter.
         """
-        attend = partial(self._attend, name, room, history)
-        guest: Guest = await self._nursery.start(attend, name=f"guest {name}")
-        return guest
+        line = _Line(self.dial)
+        chat = connect_over(line.dial, self.url_of(room), name=name, history=history)
+        return await self._send_in(chat, line.cut, name)
 
     async def join_once(
         self, name: str | None = None, *, room: str = LOBBY, history: int | None = None
@@ -78,39 +78,16 @@ class Venue:
         Raises:
             Disconnected: it could not enter.
         """
-        attend = partial(self._attend_once, name, room, history)
+        stream = await self.dial()
+        chat = connect_stream(stream, self.url_of(room), name=name, history=history)
+        return await self._send_in(chat, partial(trio.aclose_forcefully, stream), name)
+
+    async def _send_in(
+        self, entering: AbstractAsyncContextManager[Chat], hang_up: HangUp, name: str | None
+    ) -> Guest:
+        attend = partial(_attend, entering, hang_up)
         guest: Guest = await self._nursery.start(attend, name=f"guest {name}")
         return guest
-
-    async def _attend(
-        self,
-        name: str | None,
-        room: str,
-        history: int | None,
-        *,
-        task_status: trio.TaskStatus[Guest],
-    ) -> None:
-        line = _Line(self.dial)
-        async with connect_over(line.dial, self.url_of(room), name=name, history=history) as chat:
-            guest = Guest(chat, line.cut)
-            task_status.started(guest)
-            await guest.run()
-        guest.has_left()
-
-    async def _attend_once(
-        self,
-        name: str | None,
-        room: str,
-        history: int | None,
-        *,
-        task_status: trio.TaskStatus[Guest],
-    ) -> None:
-        stream, url = await self.dial(), self.url_of(room)
-        async with connect_stream(stream, url, name=name, history=history) as chat:
-            guest = Guest(chat, partial(trio.aclose_forcefully, stream))
-            task_status.started(guest)
-            await guest.run()
-        guest.has_left()
 
     async def join_plain(self, *, room: str = LOBBY) -> PlainGuest:
         """Send a client of the tutorial in.
@@ -127,6 +104,19 @@ class Venue:
             guest = PlainGuest(plain)
             task_status.started(guest)
             await guest.run()
+
+
+async def _attend(
+    entering: AbstractAsyncContextManager[Chat],
+    hang_up: HangUp,
+    *,
+    task_status: trio.TaskStatus[Guest],
+) -> None:
+    async with entering as chat:
+        guest = Guest(chat, hang_up)
+        task_status.started(guest)
+        await guest.run()
+    guest.has_left()
 
 
 @asynccontextmanager
