@@ -8,7 +8,7 @@
 import { Kept, fill, make, rove, say, set } from "./elements.js";
 import { foldGroup } from "./tree.js";
 import { placeIn, ticksOf } from "./window.js";
-import { more, shortName, since } from "./words.js";
+import { more, shortName, tickAt } from "./words.js";
 
 const MOST_ROWS = 110;
 const FIRST = 3; // of like siblings
@@ -188,15 +188,17 @@ export class Lifelines {
     const width = this.#over.clientWidth;
     const most = Math.max(2, Math.min(8, Math.floor(width / 90)));
     const fits = (tick) => (1 - placeIn(window, zero + tick)) * width > 64;
-    const ticks = ticksOf(window, zero, most)
+    const ticks = ticksOf(window, zero, most);
+    const step = ticks.length > 1 ? ticks[1] - ticks[0] : Infinity;
+    const labels = ticks
       .filter(fits)
       .map((tick, place) => {
         const label = this.#kept.get(`tick ${place}`, () => make("span"));
-        say(label, tick === 0 ? "0" : since(tick));
+        say(label, tickAt(tick, step));
         label.style.left = percent(placeIn(window, zero + tick));
         return label;
       });
-    fill(this.#axis, ticks);
+    fill(this.#axis, labels);
   }
 
   #marks({ recording, window }) {

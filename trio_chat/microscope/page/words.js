@@ -18,6 +18,14 @@ export function since(seconds) {
   return words.startsWith(MINUS) ? words : `+${words}`;
 }
 
+/** The label of a tick, as exact as the next one is near: "0", "+50 µs", "+7.0 ms". */
+export function tickAt(seconds, step) {
+  if (seconds === 0) return "0";
+  if (step >= 1e-4) return since(seconds);
+  const micro = Math.round(Math.abs(seconds) * 1e7) / 10;
+  return `${seconds < 0 ? MINUS : "+"}${micro} µs`;
+}
+
 /** "0.9–2.9 ms", or "0.7 ms" where both ends are the same. */
 export function range(from, to) {
   const [first, last] = [span(from), span(to)];
