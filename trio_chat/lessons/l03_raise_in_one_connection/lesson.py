@@ -12,7 +12,6 @@ import trio.testing
 from ...client import Disconnected
 from ...client.nursery import open_service_nursery
 from ...config import Config
-from ...history.memory import MemoryHistory
 from ...microscope.events import How
 from ...transport import StreamTransport
 from ...venue import Guest, Venue
@@ -35,7 +34,7 @@ Guests = dict[str, list[Guest]]  # by room
 
 async def raise_three_times(bench: Bench) -> None:
     """Raise in a session, in a writer and in a hub, and see who notices."""
-    history = FaultyHistory(MemoryHistory(CONFIG.retention))
+    history = FaultyHistory(CONFIG)
     died = ""
     try:
         async with bench.open_room(CONFIG, history, faults=3) as venue:

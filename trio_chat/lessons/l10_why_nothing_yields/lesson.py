@@ -10,7 +10,6 @@ import trio.testing
 
 from ...config import Config
 from ...history import History
-from ...history.memory import MemoryHistory
 from ..l03_raise_in_one_connection.overheard import overheard
 from ..lesson import Clock, Kind, Lesson, Prediction, Twin
 from ..lives import ended
@@ -34,7 +33,7 @@ Guests = dict[str, list["Guest"]]  # by room
 
 async def stop_early(bench: Bench) -> None:
     """Let archivists read in a generator, in a scope and in a block; then look at the server."""
-    history = AwayHistory(MemoryHistory(CONFIG.retention))
+    history = AwayHistory(CONFIG)
     with overheard("trio.async_generator_errors"):  # What Trio finds when it sweeps up.
         async with bench.open_room(CONFIG, history, faults=1) as venue:
             guests = await fill(venue)

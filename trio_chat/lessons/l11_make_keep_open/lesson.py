@@ -13,7 +13,6 @@ import trio.testing
 
 from ...client import Disconnected, connect_stream
 from ...config import Config
-from ...history.memory import MemoryHistory
 from ..l03_raise_in_one_connection.faults import FaultyHistory
 from ..lesson import Clock, Lesson, Prediction
 from . import solution as given
@@ -62,7 +61,7 @@ def load(path: Path) -> Solution:
 
 async def keep_real_rooms(bench: Bench, solution: Solution) -> None:
     """Keep two rooms open, of which one fails again and again."""
-    history = FaultyHistory(MemoryHistory(CONFIG.retention))
+    history = FaultyHistory(CONFIG)
     async with bench.open_room(CONFIG, history, faults=4) as venue:
         hosts = {room: partial(stay, venue, room) for room in ROOMS}
         async with trio.open_nursery() as nursery:
