@@ -73,6 +73,8 @@ def parse_act(body: bytes) -> Act:
     """
     try:
         match orjson.loads(body):
+            case dict(found) if any(isinstance(value, bool) for value in found.values()):
+                pass  # To Python a truth is a number, and 1 is the root.
             case {"act": "cancel", "id": int(number)}:
                 return Cancel(number)
             case {"act": "raise", "id": int(number)}:
