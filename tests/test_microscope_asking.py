@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import trio
+from processes import COMMAND, HANG, read_until
 
 from trio_chat.microscope.asking import NoAnswer, ask, read_answer
 from trio_chat.microscope.discovery import listen_at
@@ -122,3 +124,16 @@ async def test_a_recording_says_where_something_is_missing(
     err = capsys.readouterr().err
     assert "3 events" in err
     assert "1 times" in err
+
+
+async def test_watching_ends_when_whoever_read_it_has_gone(path: Path) -> None:
+    async with answering(path, b'"one"\n') as server:
+        process = await trio.lowlevel.open_process(
+            [*COMMAND, "tree", "--watch", str(path)], stdout=subprocess.PIPE
+        )
+        assert process.stdout
+        await read_until(process.stdout, b"one\n")
+        await process.stdout.aclose()
+        await server.send(b'"two"\n')
+        with trio.fail_after(HANG):
+            assert await process.wait() == 0

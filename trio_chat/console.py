@@ -31,10 +31,12 @@ def announce(text: str) -> None:
     sys.stderr.flush()
 
 
-def tell(text: str) -> None:
-    """Print `text`, as it is, to standard output."""
+def tell(text: str) -> bool:
+    """Print `text`, as it is, to standard output; return whether there is somebody who reads."""
     try:
         print(text, flush=True)  # noqa: T201
     except BrokenPipeError:
         # Who read it has gone. What Python still holds must go somewhere when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True

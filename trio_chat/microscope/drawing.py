@@ -1,7 +1,7 @@
 """The tree in a terminal: once, or drawn again whenever it has changed.
 
 On a terminal the drawing has a screen of its own, which is gone when it ends; elsewhere one tree
-follows the other. It ends with the server, or when it is cancelled.
+follows the other. It ends with the server, when it is cancelled, or with whoever read it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ async def watch_tree(path: Path, form: str | None) -> int:
         else:
             gap = "" if form else "\n"
             while lines := await answers.next_lines():
-                tell(_to_text(_last(lines)) + gap)
+                if not tell(_to_text(_last(lines)) + gap):
+                    return 0
     say("the server has ended")
     return 0
 
