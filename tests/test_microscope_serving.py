@@ -290,6 +290,18 @@ def test_what_was_left_behind_is_removed_by_who_finds_it(tmp_path: Path) -> None
         assert living.fileno() != -1
 
 
+def test_what_is_no_socket_or_out_of_reach_is_no_server_and_no_fault(tmp_path: Path) -> None:
+    folder = folder_in(tmp_path)
+    with listen_at(folder / "5.sock"):
+        (folder / "4.sock").mkdir()
+        assert find_sockets([tmp_path]) == [folder / "5.sock"]
+    deep = tmp_path / ("x" * 108)
+    deep.mkdir()
+    folder_in(deep).mkdir(0o700)
+    (folder_in(deep) / "6.sock").touch()
+    assert find_sockets([deep]) == []
+
+
 def test_a_place_that_was_left_behind_is_taken(tmp_path: Path) -> None:
     path = folder_in(tmp_path) / "1.sock"
     listen_at(path).close()
@@ -727,6 +739,8 @@ async def test_what_is_no_json_is_no_act(tmp_path: Path) -> None:
         {"act": "cancel", "id": 1.5}, {"act": "stall", "ms": 2001}, {"act": "stall", "ms": -1},
         {"act": "deadline", "id": 1}, {"act": "deadline", "id": 1, "seconds": -1},
         {"act": "deadline", "id": 1, "seconds": "1"},
+        {"act": "raise", "id": True}, {"act": "stall", "ms": False},
+        {"act": "deadline", "id": 1, "seconds": True},
     ],
 )  # fmt: skip
 async def test_what_is_no_act_is_refused_in_a_sentence(act: object, tmp_path: Path) -> None:

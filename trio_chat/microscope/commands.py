@@ -16,6 +16,7 @@ from typing import Final
 import trio
 
 from ..console import announce, refuse, tell
+from ..logs import escape
 from .asking import NoAnswer
 from .discovery import NoServer, choose_socket
 from .drawing import show_tree, watch_tree
@@ -109,7 +110,7 @@ def run_replay(source: Path, to: Path | None) -> int:
         recording = Recording.read(source)
         if not len(recording):
             return refuse(f"{source}: there is nothing in it")
-        text = to_html(recording, title=source.name)
+        text = to_html(recording, title=escape(source.name))  # It may be no Unicode.
         page.write_text(text, encoding="utf-8")
     except BadRecording as bad:
         return refuse(f"{source}: {bad}")

@@ -97,11 +97,13 @@ def find_sockets(parents: Sequence[Path]) -> list[Path]:
         if not _is_ours_alone(folder):
             continue  # Whoever made it could put anything there.
         for path in sorted(folder.iterdir()):
-            if NAME.fullmatch(path.name):
-                if _answers(path):
-                    found.append(path)
-                else:
-                    path.unlink(missing_ok=True)
+            # What is no socket, or one that nobody can reach, is no server: it stays where it is.
+            with suppress(OSError):
+                if NAME.fullmatch(path.name):
+                    if _answers(path):
+                        found.append(path)
+                    else:
+                        path.unlink()
     return found
 
 
