@@ -214,7 +214,8 @@ def _folders() -> list[Path]:
     """Return where a user's sockets may be: a new one below the first, others below any."""
     named = os.environ.get("XDG_RUNTIME_DIR")
     temporary = Path(tempfile.gettempdir())
-    return [Path(named), temporary] if named else [temporary]
+    # A relative one counts for nothing (so its specification), or it would depend on who asks.
+    return [Path(named), temporary] if named and os.path.isabs(named) else [temporary]
 
 
 # --- connect ---
