@@ -10,7 +10,14 @@ import trio
 import trio.testing
 
 from trio_chat.microscope import unix
-from trio_chat.microscope.visitors import MAX_CHATTER, PATIENCE, STALLED, notice_leaving, send
+from trio_chat.microscope.visitors import (
+    MAX_CHATTER,
+    PATIENCE,
+    PIECE,
+    STALLED,
+    notice_leaving,
+    send,
+)
 from trio_chat.microscope.watch import Microscope
 from trio_chat.microscope.web import LINGER, Desk
 
@@ -56,6 +63,35 @@ async def test_who_takes_nothing_is_given_up(autojump_clock: trio.testing.MockCl
     with pytest.raises(trio.BrokenResourceError):
         await send(theirs, b"a line\n")
     assert trio.current_time() - begin == STALLED
+
+
+async def test_who_takes_a_large_tree_slowly_is_borne(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    ours, theirs = trio.testing.lockstep_stream_pair()
+    tree = b"x" * (4 * PIECE)
+    taken = 0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send, theirs, tree, name="send")
+        while taken < len(tree):
+            await trio.sleep(STALLED / 2)
+            taken += len(await ours.receive_some(PIECE))
+
+
+async def test_a_browser_leaves_out_the_port_of_http() -> None:
+    desk = Desk(Microscope(trio.lowlevel.current_task()), None, "127.0.0.1:80")
+    for host in (b"127.0.0.1", b"127.0.0.1:80", b"localhost", b"[::1]"):
+        head = b"Host: " + host + b"\r\nOrigin: http://" + host + b"\r\n\r\n"
+        assert b" 404 " in await get(desk, b"GET /nothing HTTP/1.1\r\n" + head)
+    assert b" 403 " in await get(desk, b"GET /nothing HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+
+
+async def get(desk: Desk, request: bytes) -> bytes:
+    ours, theirs = trio.testing.memory_stream_pair()
+    await ours.send_all(request)
+    await ours.send_eof()
+    await desk.answer_one(theirs)
+    return bytes(await ours.receive_some())
 
 
 async def test_somebody_who_has_gone_or_chatters_is_noticed() -> None:

@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 
 MAX_VISITORS: Final = 64  # at one listener, of whom a part may watch
 PATIENCE: Final = 10.0  # seconds in which somebody has to say what is wanted
-STALLED: Final = 30.0  # seconds in which a visitor has to take what is sent
+PIECE: Final = 64 * 1024  # bytes
+STALLED: Final = 30.0  # seconds in which a visitor has to take a piece
 MAX_CHATTER: Final = 4 * 1024  # bytes that are read and not understood
 
 Stream = trio.abc.HalfCloseableStream
@@ -62,15 +63,16 @@ async def _receive(stream: Stream, meet: Meet, present: set[object]) -> None:
 
 
 async def send(stream: Stream, data: bytes) -> None:
-    """Send all of it to a visitor who takes it.
+    """Send all of it to a visitor who takes it, be it slowly.
 
     Raises:
         trio.BrokenResourceError: the visitor is gone, or takes nothing.
     """
-    with trio.move_on_after(STALLED) as patience:
-        await stream.send_all(data)
-    if patience.cancelled_caught:
-        raise trio.BrokenResourceError("it was not taken in time")
+    for start in range(0, len(data), PIECE):
+        with trio.move_on_after(STALLED) as patience:
+            await stream.send_all(data[start : start + PIECE])
+        if patience.cancelled_caught:
+            raise trio.BrokenResourceError("it was not taken in time")
 
 
 async def notice_leaving(stream: Stream, scope: trio.CancelScope) -> None:

@@ -70,6 +70,8 @@ class Desk:
         self._lab = lab
         port = own.rpartition(":")[2]
         self._hosts = {own, *(f"{host}:{port}" for host in ("127.0.0.1", "[::1]", "localhost"))}
+        if port == "80":  # A browser leaves out HTTP's own port.
+            self._hosts |= {host.removesuffix(":80") for host in self._hosts}
         self._files = dict(load_page())
 
     async def answer_one(self, stream: Stream) -> None:
