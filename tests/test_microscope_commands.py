@@ -221,6 +221,41 @@ async def test_a_recording_tells_how_the_server_ended(
     assert {"server", "heartbeat", "signals"} <= gone
 
 
+async def test_a_recording_tells_how_a_server_that_failed_ended(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "end.jsonl"
+    async with (
+        serving("--microscope", "127.0.0.1:0", "--lab", environ=environ) as server,
+        await server.join(),
+        running("record", str(file), environ=environ) as recording,
+    ):
+        assert recording.stderr
+        await read_until(recording.stderr, b"Ctrl-C ends it")
+        said = await read_error(server, b"/?token=")  # It was printed before the readiness.
+        own, _, token = said.rpartition("http://")[2].split()[0].partition("/?token=")
+        tree = json.loads((await ended("tree", "--json", environ=environ)).out)
+        ids = {task["name"]: task["id"] for task in tree["tasks"]}
+        await post(own, token, {"act": "raise", "id": ids["server"]})
+        assert (await end_of(recording)).code == 0
+        end = await server.end()
+    assert end.code == 1
+    assert "LabError: lab: raise in server" in end.err
+    events = Recording.read(file).events
+    tasks = {event.id: event.name for event in events if isinstance(event, Spawned)}
+    gone = {tasks[event.id] for event in events if isinstance(event, Exited)}
+    assert {"hub lobby", "room lobby", "heartbeat", "server", "signals"} <= gone
+
+
+async def post(own: str, token: str, act: object) -> None:
+    host, _, port = own.rpartition(":")
+    body = json.dumps(act)
+    head = f"POST /acts HTTP/1.1\r\nHost: {own}\r\nX-Microscope-Token: {token}\r\n"
+    async with await trio.open_tcp_stream(host, int(port)) as stream:
+        await stream.send_all(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+        await read_until(stream, b" 200 ")
+
+
 async def test_a_recording_ends_after_its_seconds(environ: dict[str, str], tmp_path: Path) -> None:
     async with serving("--microscope", environ=environ):
         end = await ended("record", "--seconds", "0.1", str(tmp_path / "x"), environ=environ)
@@ -255,6 +290,26 @@ async def test_replay_makes_one_page_beside_the_recording(
     end = await ended("replay", str(file), "--to", str(other), environ=environ)
     assert (end.code, end.out) == (0, f"{other}\n")
     assert await trio.Path(other).read_text() == page
+
+
+async def test_a_recording_whose_name_is_no_unicode_has_a_page_as_well(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / os.fsdecode(b"\xff.jsonl")
+    hello = Hello(0.0, 1, "3", "0", 1)
+    await trio.to_thread.run_sync(Recording([hello]).write, file)
+    end = await ended("replay", str(file), environ=environ)
+    assert (end.code, end.err) == (0, "")
+    assert "<title>" in await trio.Path(f"{file}.html").read_text()
+
+
+async def test_sockets_are_not_looked_for_in_a_relative_folder(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    relative = {**environ, "XDG_RUNTIME_DIR": "runtime"}
+    async with serving("--microscope", environ=relative) as server:
+        assert sockets(tmp_path) == [f"{server.process.pid}.sock"]
+        assert (await ended("tree", environ=environ)).code == 0
 
 
 @pytest.mark.parametrize(
@@ -310,6 +365,20 @@ async def test_a_signal_prints_the_tree_with_or_without_a_microscope(
         tree = await read_error(server, b"listener 127.0.0.1\n")
         assert "main\n" in tree
         assert "── hub lobby\n" in tree
+
+
+async def test_names_that_are_hidden_are_not_printed_at_a_signal_either(
+    environ: dict[str, str],
+) -> None:
+    options = ("--microscope", "--microscope-names", "ids", "--log-level", "warning")
+    async with serving(*options, environ=environ) as server, await server.join():
+        server.process.send_signal(signal.SIGUSR1)
+        tree = await read_error(server, b"task 1\n")
+        server.process.terminate()
+        tree += (await server.end()).err
+    assert "── task " in tree
+    assert "lobby" not in tree
+    assert "127.0.0.1" not in tree
 
 
 async def test_a_server_without_a_microscope_opens_no_socket(

@@ -74,22 +74,29 @@ async def _main(config: Config, wish: "Wish | None") -> int:
 
 
 async def _serve_until_drained(server: Server, doors: "Doors | None") -> int:
+    failure = ""
+    crash: Exception | None = None
     async with trio.open_nursery() as beside:
         signals = trio.CancelScope()
-        async with trio.open_nursery() as nursery:
-            failure = await _start(server, nursery)
-            if not failure:
-                await beside.start(_obey_signals, server, signals, name="signals")
-                if doors is not None:
-                    await beside.start(doors.serve, name="microscope")
-                    announce("\n".join(f"microscope on {place}" for place in doors.places))
-                _forget_the_start()
-                tell(f"listening on {server.url}")
-        # The server has drained; nobody is left to take signals for.
+        try:
+            async with trio.open_nursery() as nursery:
+                failure = await _start(server, nursery)
+                if not failure:
+                    await beside.start(_obey_signals, server, signals, doors, name="signals")
+                    if doors is not None:
+                        await beside.start(doors.serve, name="microscope")
+                        announce("\n".join(f"microscope on {place}" for place in doors.places))
+                    _forget_the_start()
+                    tell(f"listening on {server.url}")
+        except Exception as error:  # noqa: BLE001 - Raised when those who watch have heard of it.
+            crash = error
+        # The server has ended; nobody is left to take signals for.
         signals.cancel(reason="the server has ended")
         if doors is not None:
             doors.close()
         beside.cancel_scope.deadline = trio.current_time() + FAREWELL
+    if crash is not None:
+        raise crash
     return refuse(failure) if failure else server.exit_code
 
 
@@ -112,6 +119,7 @@ def _without_history(config: Config, error: HistoryUnavailable) -> str:
 async def _obey_signals(
     server: Server,
     scope: trio.CancelScope,
+    doors: "Doors | None",
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -123,7 +131,7 @@ async def _obey_signals(
         task_status.started()
         async for number in received:
             if number == signal.SIGUSR1:
-                _show_tree()
+                _show_tree(doors)
                 continue
             if signal.getsignal(number) is _end_at_once:
                 # Both came in one step, so this one is the second.
@@ -134,12 +142,16 @@ async def _obey_signals(
                 signal.signal(each, _end_at_once)
 
 
-def _show_tree() -> None:
+def _show_tree(doors: "Doors | None") -> None:
     # Whoever looks must not end what is looked at, not even where standard error is gone.
     try:
         nursery = trio.lowlevel.current_task().parent_nursery
         assert nursery is not None
-        announce(render(take_snapshot(nursery.parent_task, Serials())))
+        if doors is None:
+            tree = take_snapshot(nursery.parent_task, Serials())
+        else:
+            tree = doors.microscope.snapshot()  # Where names are to be hidden, they are here, too.
+        announce(render(tree))
     except Exception:
         log.exception("the tree could not be shown")
 
