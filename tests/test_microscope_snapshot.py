@@ -217,6 +217,25 @@ def test_many_siblings_are_folded_with_their_number_and_kinds() -> None:
     assert len(render(tree, fold=1002).splitlines()) == 2003
 
 
+def test_those_alike_are_folded_but_not_who_is_busy_and_not_a_single_one() -> None:
+    members = [task(f"member {n}") for n in range(9)]
+    busy = task("member bob", task("writer bob"))
+    leaving = [task(f"leave {n}") for n in range(3)]
+    lines = render(task("room", task("hub"), *members, busy, *leaving), alike=2).splitlines()
+    assert lines == [
+        "room",
+        "├── hub",
+        "├── member 0",
+        "├── member 1",
+        "├── member bob",
+        "│   └── writer bob",
+        "├── leave 0",
+        "├── leave 1",
+        "├── leave 2",
+        "└── … and 7 more: member ×7",
+    ]
+
+
 def test_a_name_from_elsewhere_moves_no_cursor() -> None:
     assert render(task("member \x1b[2J\nzoë")) == "member \\x1b[2J\\nzoë"
 

@@ -17,11 +17,11 @@ _Item = TaskNode | NurseryNode | str
 FOLD: Final = 60  # So many tasks of one nursery are shown.
 
 
-def render(tree: TaskNode, *, fold: int = FOLD, alike: int = FOLD) -> str:
+def render(tree: TaskNode, *, fold: int = FOLD, alike: int | None = None) -> str:
     """Return the tree as lines.
 
     Of a nursery's tasks the first `fold` are shown; and of those of a kind that have no tasks of
-    their own, the first `alike`.
+    their own, the first `alike`, or all if there is only one more. None shows them as the others.
     """
     lines: list[str] = []
     waiting: list[tuple[_Item, str, str]] = [(tree, "", "")]
@@ -36,7 +36,7 @@ def render(tree: TaskNode, *, fold: int = FOLD, alike: int = FOLD) -> str:
     return "\n".join(lines)
 
 
-def _below(item: _Item, fold: int, alike: int) -> Sequence[_Item]:
+def _below(item: _Item, fold: int, alike: int | None) -> Sequence[_Item]:
     match item:
         case TaskNode():
             open_ones = _worth_showing(item)
@@ -51,14 +51,20 @@ def _worth_showing(task: TaskNode) -> list[NurseryNode]:
     return [one for one in task.nurseries if one.tasks or one.scope != QUIET]
 
 
-def _fold(tasks: Sequence[TaskNode], fold: int, alike: int) -> Sequence[_Item]:
+def _fold(tasks: Sequence[TaskNode], fold: int, alike: int | None) -> Sequence[_Item]:
+    leaves = Counter(_kind(task.name) for task in tasks if task.count == 1)
     shown: list[_Item] = []
     folded: list[TaskNode] = []
     seen = Counter[str]()
     for task in tasks:
         kind = _kind(task.name)
-        seen[kind] += 1
-        worth_a_line = task.count > 1 or seen[kind] <= alike
+        seen[kind] += task.count == 1
+        worth_a_line = (
+            alike is None
+            or task.count > 1
+            or seen[kind] <= alike
+            or leaves[kind] == alike + 1  # A line that says "one more" saves none.
+        )
         (shown if worth_a_line and len(shown) < fold else folded).append(task)
     if not folded:
         return shown
