@@ -177,11 +177,11 @@ LESSON: Final = Lesson(
         question="16 ask at once for a room that is not open. How many rooms are opened?",
         answers=(
             "16: each finds none, so each opens one",
-            "one: the first opens it, and the other 15 find it",
-            "one: the other 15 are turned away until it is open",
             "any number from 1 to 16: it depends on who is how fast",
+            "one: the other 15 are turned away until it is open",
+            "one: the first opens it, and the other 15 find it",
         ),
-        right=1,
+        right=3,
         because=(
             "Looking for the room, opening it and handing the connection to it are one step, with "
             "no await in it, so nobody can come between. `start_soon` makes that possible: it "

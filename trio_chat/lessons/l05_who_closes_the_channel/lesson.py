@@ -103,12 +103,12 @@ LESSON: Final = Lesson(
     prediction=Prediction(
         question="Everybody has left, and the inbox is full. When does the hub, its reader, end?",
         answers=(
-            "with the last member: its scope is cancelled, and what waits is lost",
             "when it has read everything and the last way in is closed: it simply returns",
+            "with the last member: its scope is cancelled, and what waits is lost",
             "when the server tells it to, by a flag that it looks at between two messages",
             "never: it waits for a message that nobody will send",
         ),
-        right=1,
+        right=0,
         because=(
             "Everybody who may send has an end of the channel, and closes it when nothing more "
             "comes from there. When the last one is closed and all is read, the reader's loop "
