@@ -16,7 +16,13 @@ import trio.testing
 
 from trio_chat.microscope.pace import REST, SHORTEST, Allowance, Pace
 from trio_chat.microscope.recorder import Names, Recorder
-from trio_chat.microscope.watch import Bounds, Microscope, TooManyWatchers, Watcher
+from trio_chat.microscope.watch import (
+    LINES_A_TURN,
+    Bounds,
+    Microscope,
+    TooManyWatchers,
+    Watcher,
+)
 
 Line = dict[str, Any]
 
@@ -211,20 +217,42 @@ async def test_the_slow_lose_and_start_anew_and_nobody_else_notices(bounds: Boun
         nursery.cancel_scope.cancel(reason="enough")
 
 
+class Births(trio.abc.Instrument):
+    """Starts a task after each step of the task that is called `during`."""
+
+    def __init__(self, nursery: trio.Nursery, during: str) -> None:
+        self.names: list[str] = []
+        self._nursery = nursery
+        self._during = during
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        if task.name == self._during:
+            self.names.append(name := f"birth {len(self.names)}")
+            self._nursery.start_soon(live, name, name=name)
+
+
 async def test_what_happens_while_a_tree_is_written_is_told_after_it() -> None:
+    trees: list[list[Line]] = []
+
+    async def take(watcher: Watcher) -> None:
+        trees.append(await told(watcher))
+
     async with microscope() as looking, trio.open_nursery() as nursery:
-        for number in range(600):  # More than are written in one turn.
+        for number in range(LINES_A_TURN + 1):
             nursery.start_soon(live, f"{number}", name=f"{number}")
         await trio.testing.wait_all_tasks_blocked()
+        births = Births(nursery, during="takes")
         with looking.watch() as watcher:
-            await watcher.take()
-            with looking.watch() as other:
-                nursery.start_soon(live, "meanwhile", name="meanwhile")
-                lines = await told_until(other, e="spawn", name="meanwhile")
-                assert sum(line.get("name") == "meanwhile" for line in lines) == 1
-                ids = [line["id"] for line in lines if line["e"] == "spawn"]
-                assert len(ids) == len(set(ids))
+            trio.lowlevel.add_instrument(births)
+            async with trio.open_nursery() as taking:
+                taking.start_soon(take, watcher, name="takes")
+            trio.lowlevel.remove_instrument(births)
+            (tree,) = trees
+            later = await told_until(watcher, e="spawn", name=births.names[-1])
         nursery.cancel_scope.cancel(reason="enough")
+    assert not any(line.get("name") == births.names[-1] for line in tree)
+    spawned = [line["name"] for line in tree + later if line["e"] == "spawn"]
+    assert [spawned.count(name) for name in births.names] == [1] * len(births.names)
 
 
 # --- Its end, and its faults ---
