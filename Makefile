@@ -43,8 +43,7 @@ test-all: check replays  ## the same, and the slow tests
 .PHONY: pytest
 pytest: $(VENV)/.tests $(VENV)/.docs
 	@marks=$$(.ci/system-packages "$$MARKS") && \
-	$(BIN)/coverage erase && \
-	$(BIN)/coverage run -m pytest -m "$$marks" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report= -m "$$marks" $(ARGS)
 	@echo "== coverage: every branch of the core" && \
 	$(BIN)/coverage report --include='$(CORE_FILES)' --fail-under=100
 
