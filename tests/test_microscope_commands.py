@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from processes import COMMAND, HANG, Ended, Serving, ended, read_until, serving
+from processes import COMMAND, GOING_AWAY, HANG, Ended, Serving, ended, read_until, serving
 
 from trio_chat.microscope.events import Exited, Hello, Spawned, decode
 from trio_chat.microscope.recording import Recording
@@ -416,6 +416,36 @@ async def test_a_folder_that_is_open_to_others_is_one_line_and_code_2(
     end = await ended("serve", "--port", "0", "--microscope", environ=environ)
     assert (end.code, end.out, end.err.count("\n")) == (2, "", 1)
     assert "closed to others" in end.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this kernel has no full device")
+async def test_a_log_that_is_full_keeps_nobody_from_serving(environ: dict[str, str]) -> None:
+    async with await trio.open_file("/dev/full", "wb") as full:
+        process = await trio.lowlevel.open_process(
+            [*COMMAND, "serve", "--port", "0", "--microscope"],
+            stdout=subprocess.PIPE,
+            stderr=full.fileno(),
+            env=environ,
+        )
+    assert process.stdout
+    await read_until(process.stdout, b"listening on ")
+    assert (await ended("tree", environ=environ)).code == 0
+    process.terminate()
+    with trio.fail_after(HANG):
+        await process.wait()  # What Python could not write becomes its exit code, 120.
+
+
+async def test_a_second_signal_ends_at_once_though_nobody_reads_the_log(
+    environ: dict[str, str],
+) -> None:
+    async with serving("--microscope", environ=environ) as server, await server.join() as guest:
+        assert server.process.stderr
+        await server.process.stderr.aclose()
+        server.process.terminate()
+        await read_until(guest, GOING_AWAY)  # It drains, and this guest won't say goodbye.
+        server.process.terminate()
+        with trio.fail_after(HANG):
+            assert await server.process.wait() == 128 + signal.SIGTERM
 
 
 async def test_a_second_signal_ends_at_once_though_somebody_watches(

@@ -6,6 +6,7 @@ of standard output who has gone is no fault.
 
 import os
 import sys
+from contextlib import suppress
 from typing import Final
 
 from .logs import escape
@@ -21,14 +22,20 @@ def refuse(message: str) -> int:
 
 def say(message: str) -> None:
     """Write one line to standard error."""
-    sys.stderr.write(f"trio-chat: {escape(message)}\n")
-    sys.stderr.flush()
+    _write(f"trio-chat: {escape(message)}\n")
 
 
 def announce(text: str) -> None:
     """Write lines to standard error, as they are but for control characters."""
-    sys.stderr.write("".join(f"{escape(line)}\n" for line in text.split("\n")))
-    sys.stderr.flush()
+    _write("".join(f"{escape(line)}\n" for line in text.split("\n")))
+
+
+def _write(text: str) -> None:
+    # Where standard error is closed, full or read by nobody, what is to be done is done untold.
+    if sys.stderr is not None:
+        with suppress(OSError):
+            sys.stderr.write(text)
+            sys.stderr.flush()
 
 
 def tell(text: str) -> bool:
