@@ -10,8 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trio_chat.protocol import Dialect, JoinRequest
-from trio_chat.upgrade import Handshake, Refused, room_of, shake_hands, wants_websocket
-from trio_chat.web import Answer, Request
+from trio_chat.upgrade import Handshake, room_of, shake_hands, wants_websocket
+from trio_chat.web import Answer, Refused, Request
 
 # The example of RFC 6455, section 1.3.
 KEY: Final = "dGhlIHNhbXBsZSBub25jZQ=="

@@ -22,8 +22,8 @@ import trio
 from .config import Config
 from .metrics import Tally
 from .transport import Transport
-from .upgrade import Handshake, Refused, shake_hands, wants_websocket
-from .web import REASONS, SECURITY_HEADERS, Answer, Request, say
+from .upgrade import Handshake, shake_hands, wants_websocket
+from .web import REASONS, SECURITY_HEADERS, Answer, Refused, Request, say
 
 # Takes a connection that has shaken hands, with what came behind the request, and the address that
 # it counts for. From then on it is somebody else's.

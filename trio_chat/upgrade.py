@@ -19,18 +19,10 @@ from .protocol import (
     parse_query,
     parse_room_name,
 )
-from .web import Answer, Request, say
+from .web import Refused, Request, say
 
 # What some proxies forward as the scheme of a WebSocket; an origin has its page's.
 PAGE_SCHEMES: Final = {"ws": "http", "wss": "https"}
-
-
-class Refused(Exception):
-    """This request does not become a WebSocket."""
-
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(f"{answer.status}")
-        self.answer = answer
 
 
 @dataclass(frozen=True, slots=True)

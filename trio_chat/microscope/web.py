@@ -24,7 +24,7 @@ import h11
 import trio
 
 from ..site import CONTENT_TYPES
-from ..web import REASONS, Answer, Request, say
+from ..web import REASONS, SECURITY_HEADERS, Answer, Refused, Request, say
 from .acts import Lab, NotDone, parse_act
 from .visitors import PATIENCE, Stream, notice_leaving, send
 from .watch import Microscope, TooManyWatchers, Watcher
@@ -36,26 +36,14 @@ TOKEN_HEADER: Final = b"x-microscope-token"
 PAGE: Final = "microscope.html"
 
 HEADERS: Final = {
+    **SECURITY_HEADERS,
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",  # The address has the token in it.
     "Cache-Control": "no-store",
     "Connection": "close",
 }
-WORDS: Final = {**REASONS, 409: "Conflict", 413: "Content Too Large"}
-
-
-class Refused(Exception):
-    """This request gets an answer that is not what it asked for."""
-
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(str(answer.status))
-        self.answer = answer
 
 
 class Desk:
@@ -203,7 +191,7 @@ def _head(http: h11.Connection, status: int, headers: dict[str, str]) -> bytes:
     response = h11.Response(
         status_code=status,
         headers=list({"Date": formatdate(usegmt=True), **HEADERS, **headers}.items()),
-        reason=WORDS.get(status, ""),
+        reason=REASONS.get(status, ""),
     )
     return http.send(response) or b""
 
