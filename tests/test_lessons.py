@@ -126,6 +126,7 @@ def test_of_sets_only_the_difference_is_told_and_many_alike_are_counted() -> Non
     members = {f"member {number}" for number in range(16)}
     assert differ(members | {"hub"}, {"room"}) == "without room; also hub, member ×16"
     assert differ(1, 2) == "found 1, wanted 2"
+    assert differ([0] * 16, [16]) == "found 16 times 0, wanted [16]"
 
 
 def test_what_is_wrong_with_a_command_is_said_in_one_line(tmp_path: Path) -> None:

@@ -20,22 +20,23 @@ from .text import wrap
 
 def run_broken(lesson: Lesson, request: Request) -> int:
     """Break a copy of the server and run the lesson there; return the exit code."""
+    asked = request.shown is not Shown.FINDINGS
+    tell(f"This is broken in a copy of the server:\n\n{lesson.mutant}")
+    if asked:
+        tell(wrap("Before you look: what will go wrong now, and who will notice it?"))
+        wait_for_enter("Press Enter to see it.")
+        tell("")
     folder = Path(tempfile.mkdtemp(prefix=f"trio-chat-lab-{lesson.key}-"))
     try:
         apply(lesson.mutant, copy_package(folder))
     except DoesNotApply as error:
         shutil.rmtree(folder)
         return refuse(f"the mutant of lesson {lesson.key} does not apply: {error}")
-    tell(f"This is broken in a copy of the server:\n\n{lesson.mutant}")
-    if request.shown is Shown.FINDINGS:
-        code = _run_copy(folder, lesson.key, request)
-        shutil.rmtree(folder)
-        return code
-    tell(wrap("Before you look: what will go wrong now, and who will notice it?"))
-    wait_for_enter("Press Enter to see it.")
-    tell("")
     code = _run_copy(folder, lesson.key, request)
-    _tell_how_to_mend(lesson, folder, request.program)
+    if asked:
+        _tell_how_to_mend(lesson, folder, request.program)
+    else:
+        shutil.rmtree(folder)
     return code
 
 

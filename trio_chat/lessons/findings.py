@@ -55,11 +55,17 @@ class Findings:
 def differ(found: object, wanted: object) -> str:
     """Say how what was found differs from what was wanted; of sets only what they don't share."""
     if not (isinstance(found, Set) and isinstance(wanted, Set)):
-        return f"found {found}, wanted {wanted}"
+        return f"found {_shorten(found)}, wanted {_shorten(wanted)}"
     missing, more = wanted - found, found - wanted
     parts = [f"without {_enumerate(missing)}"] * bool(missing)
     parts += [f"also {_enumerate(more)}"] * bool(more)
     return "; ".join(parts)
+
+
+def _shorten(value: object) -> object:
+    if isinstance(value, list) and len(value) > MANY and value.count(value[0]) == len(value):
+        return f"{len(value)} times {value[0]}"
+    return value
 
 
 def _enumerate(names: Iterable[object]) -> str:

@@ -82,7 +82,9 @@ def _blame(bench: Bench, error: BaseException) -> None:
         error = error.exceptions[0]
     if isinstance(error, KeyboardInterrupt):
         raise error
-    bench.findings.add(Finding("the experiment comes to its end", False, repr(error)))
+    said = str(error) if isinstance(error, AssertionError) else repr(error)
+    said = said.removesuffix(": see the server's log")  # Which is silent here.
+    bench.findings.add(Finding("the experiment comes to its end", False, said))
 
 
 # --- Behind it -----------------------------------------------------------------------------------
