@@ -52,6 +52,7 @@ def test_help_all_shows_the_rare_options_too(
     [
         ([], "say what to do"),
         (["srve"], "invalid choice: 'srve'"),
+        (["record", "x", "--seconds", "2", "4711"], "4711 is one word too many, or belongs before"),
         (["serve", "--prot", "1"], "--prot is no option of this command; did you mean --port?"),
         (["serve", "--max-mesage=1"], "did you mean --max-message?"),
         (["serve", "--max-mess", "1"], "--max-mess is no option"),

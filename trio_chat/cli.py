@@ -100,6 +100,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     command, unknown = parser.parse_known_args(argv)
     if unknown:
         word = unknown[0].partition("=")[0]
+        if not word.startswith("-"):
+            parser.error(f"{word} is one word too many, or belongs before the options")
         known = SWITCHES if command.command in LATE else (*map(option, SETTINGS), *SWITCHES)
         parser.error(f"{word} is no option of this command{nearest(word, known)}")
     return command
