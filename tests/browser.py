@@ -16,7 +16,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
@@ -64,10 +64,10 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(*options: str, port: int = 0) -> Iterator[Server]:
+def serving(*options: str, port: int = 0, stderr: IO[bytes] | None = None) -> Iterator[Server]:
     """Serve on `port`, or on a free one; the block begins when the server says that it listens."""
     command = [sys.executable, "-m", "trio_chat", "serve", "--port", str(port), *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
         too_late = threading.Timer(START_TIMEOUT, process.kill)
         too_late.start()
         try:

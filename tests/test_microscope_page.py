@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import subprocess
-import sys
-import threading
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +17,7 @@ from typing import Any
 
 import pytest
 import recordings
-from browser import START_TIMEOUT, STOP_TIMEOUT, Browser, Window, browsing
+from browser import Browser, Server, Window, serving
 from selenium.webdriver import Keys
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
@@ -37,9 +35,9 @@ from trio_chat.microscope.events import (
 from trio_chat.microscope.excerpts import Excerpt
 from trio_chat.microscope.recording import Recording, to_html
 
-pytestmark = pytest.mark.browser
+pytest_plugins = ["browser_fixtures"]
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("tidy")]
 
-PICTURES = Path(__file__).parent.parent / "build" / "screenshots"
 MOST_ELEMENTS = 2_000  # however many tasks there are
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(1)">'
 
@@ -47,24 +45,6 @@ HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(1)">'
 EXPECTED_IN_CONSOLE = re.compile(r"status of (403|404|409)|ERR_(CONNECTION_REFUSED|INCOMPLETE)")
 
 Open = Callable[[Recording], Window]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with browsing() as browser:
-        yield browser
-
-
-@pytest.fixture(autouse=True)
-def _tidy(browser: Browser, request: pytest.FixtureRequest) -> Iterator[None]:
-    failed_before = request.session.testsfailed
-    browser.read_console()
-    yield
-    if request.session.testsfailed > failed_before:
-        browser.screenshot(PICTURES, request.node.name)
-    browser.close_windows()
-    console = browser.read_console()
-    assert [line for line in console if not EXPECTED_IN_CONSOLE.search(line)] == []
 
 
 @pytest.fixture
@@ -815,38 +795,22 @@ def test_within_another_page_the_header_is_smaller(
 
 
 @contextlib.contextmanager
-def watched(*options: str) -> Iterator[tuple[str, str, subprocess.Popen[str]]]:
-    """Serve with a microscope; yield the chat's address, the page's, and the process."""
-    command = [sys.executable, "-m", "trio_chat", "serve", "--port", "0"]
-    command += ["--microscope", "127.0.0.1:0", *options]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        too_late = threading.Timer(START_TIMEOUT, process.kill)
-        too_late.start()
-        try:
-            assert process.stdout is not None
-            assert process.stderr is not None
-            chat = process.stdout.readline().split()[-1].removesuffix("/chat/")
-            page = next(line.split()[-1] for line in process.stderr if "?token=" in line)
-            too_late.cancel()
-            rest = threading.Thread(target=process.stderr.read)
-            rest.start()
-            yield chat.replace("http:", "ws:"), page, process
-        finally:
-            too_late.cancel()
-            process.terminate()
-            process.wait(STOP_TIMEOUT)
-            rest.join()
+def watched(*options: str) -> Iterator[tuple[Server, str]]:
+    """Serve with a microscope; yield the server, and the address of the microscope's page."""
+    with tempfile.NamedTemporaryFile() as said:
+        options = ("--microscope", "127.0.0.1:0", *options)
+        with serving(*options, stderr=said.file) as server:
+            lines = Path(said.name).read_text().splitlines()  # It was printed before the readiness.
+            yield server, next(line.split()[-1] for line in lines if "?token=" in line)
 
 
 @contextlib.contextmanager
-def talking(chat: str, *rooms: str, members: int = 4) -> Iterator[dict[str, ClientConnection]]:
+def talking(server: Server, *rooms: str, members: int = 4) -> Iterator[dict[str, ClientConnection]]:
     """Have members in rooms, by name: g0, g1 … in green."""
     with contextlib.ExitStack() as stack:
         found = {}
         for name, room in ((f"{room[0]}{n}", room) for room in rooms for n in range(members)):
-            address = f"{chat}/ws/chat/{room}/?name={name}"
+            address = server.socket_address(room, name=name)
             protocols = [Subprotocol("trio-chat.v1")]
             client = connect(address, subprotocols=protocols, max_queue=None)
             found[name] = stack.enter_context(client)
@@ -868,7 +832,7 @@ def heard(client: ClientConnection, text: str) -> bool:
 
 
 def test_cancelling_a_room_in_the_lab_turns_exactly_that_room(browser: Browser) -> None:
-    with watched("--lab") as (chat, page, _), talking(chat, "blue", "green") as members:
+    with watched("--lab") as (server, page), talking(server, "blue", "green") as members:
         window = open_live(browser, page)
         window.until(lambda: "member g3" in states(window), "the members are there")
         assert "token" not in window.script("return location.href")
@@ -899,13 +863,13 @@ def test_cancelling_a_room_in_the_lab_turns_exactly_that_room(browser: Browser) 
 
 
 def test_scrubbing_back_ends_following_until_one_asks_for_it(browser: Browser) -> None:
-    with watched() as (chat, page, _), talking(chat, "blue"):
+    with watched() as (server, page), talking(server, "blue"):
         window = open_live(browser, page)
         window.until(lambda: "member b3" in states(window), "the members are there")
         assert not window.find("#lab").is_displayed()
         seek(window, 0.5)
         assert window.find("#follow").get_attribute("aria-pressed") == "false"
-        with talking(chat, "late", members=1):
+        with talking(server, "late", members=1):
             window.until(
                 lambda: window.find("#slider").get_attribute("aria-valuetext"), "time stands"
             )
@@ -914,7 +878,7 @@ def test_scrubbing_back_ends_following_until_one_asks_for_it(browser: Browser) -
 
 
 def test_what_the_lab_can_not_do_is_said(browser: Browser) -> None:
-    with watched("--lab") as (chat, page, _), talking(chat, "blue"):
+    with watched("--lab") as (server, page), talking(server, "blue"):
         window = open_live(browser, page)
         window.until(lambda: "hub blue" in states(window), "the hub is there")
         choose(window, "hub blue")
@@ -927,7 +891,7 @@ def test_what_the_lab_can_not_do_is_said(browser: Browser) -> None:
 
 
 def test_a_deadline_set_in_the_lab_is_seen_to_end_its_room(browser: Browser) -> None:
-    with watched("--lab") as (chat, page, _), talking(chat, "blue"):
+    with watched("--lab") as (server, page), talking(server, "blue"):
         window = open_live(browser, page)
         window.until(lambda: "member b3" in states(window), "the members are there")
         choose(window, "room blue")
@@ -940,7 +904,7 @@ def test_a_deadline_set_in_the_lab_is_seen_to_end_its_room(browser: Browser) -> 
 
 
 def test_without_the_token_nothing_is_shown_and_it_says_so(browser: Browser) -> None:
-    with watched() as (_, page, _process):
+    with watched() as (_, page):
         window = browser.window(page.partition("/?")[0])
         window.get("/?token=wrong")
         window.until(lambda: "Not let in" in window.find("#state").text, "it says so")
@@ -966,7 +930,7 @@ FOR_LONG = """
 
 
 def test_a_page_that_is_left_open_forgets_who_died_long_ago(browser: Browser) -> None:
-    with watched() as (_chat, page, _process):
+    with watched() as (_, page):
         window = open_live(browser, page)
         tasks, deaths, times, alive, unread = window.driver.execute_async_script(FOR_LONG)
         assert tasks == deaths + 1  # The server itself.
@@ -978,9 +942,9 @@ def test_a_page_that_is_left_open_forgets_who_died_long_ago(browser: Browser) ->
 
 
 def test_when_the_server_ends_what_it_told_stays(browser: Browser) -> None:
-    with watched() as (chat, page, process), talking(chat, "blue"):
+    with watched() as (server, page), talking(server, "blue"):
         window = open_live(browser, page)
         window.until(lambda: "member b3" in states(window), "the members are there")
-        process.terminate()
+        server.process.terminate()
         window.until(lambda: "The server is gone" in window.find("#state").text, "it says so")
         assert "server" in states(window)

@@ -12,11 +12,10 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Browser, Server, Window, browsing, cable_to, serving
+from browser import Browser, Server, Window, cable_to, serving
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
@@ -25,32 +24,14 @@ from websockets.typing import Subprotocol
 
 from trio_chat.protocol import BadName, parse_room_name
 
-pytestmark = pytest.mark.browser
+pytest_plugins = ["browser_fixtures"]
+pytestmark = [pytest.mark.browser, pytest.mark.usefixtures("tidy")]
 
-PICTURES = Path(__file__).parent.parent / "build" / "screenshots"
 HOSTILE = "<img src=x onerror=alert(1)>"
 RIGHT_TO_LEFT = "\u202e"
 
 # Where a server goes away, the browser says so by itself.
 EXPECTED_IN_CONSOLE = re.compile(r"WebSocket connection to .* failed|ERR_CONNECTION_REFUSED")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with browsing() as browser:
-        yield browser
-
-
-@pytest.fixture(autouse=True)
-def _tidy(browser: Browser, request: pytest.FixtureRequest) -> Iterator[None]:
-    failed_before = request.session.testsfailed
-    browser.read_console()
-    yield
-    if request.session.testsfailed > failed_before:
-        browser.screenshot(PICTURES, request.node.name)
-    browser.close_windows()
-    console = browser.read_console()
-    assert [line for line in console if not EXPECTED_IN_CONSOLE.search(line)] == []
 
 
 @pytest.fixture
