@@ -59,10 +59,11 @@ check: $(VENV)/.tests $(VENV)/.docs  ## format, lint, types, layers and pages, w
 docs: $(VENV)/.docs  ## build/docs/index.html: the pages as a site, with every lesson's replay
 	@rm -rf build/docs && $(SITE)
 	@$(MAKE) --no-print-directory replays
+	@echo "build/docs/index.html is its first page"
 
 .PHONY: replays
 replays: $(VENV)/.package
-	@echo "== the lessons' replays" && $(BIN)/python docs/make_replays.py build/docs/replays
+	@echo "== the lessons' replays, which takes a minute" && $(BIN)/python docs/make_replays.py build/docs/replays
 
 format: $(VENV)/.tests  ## rewrite the sources as ruff likes them
 	@$(BIN)/ruff format $(SOURCES) && $(BIN)/ruff check --fix $(SOURCES)
