@@ -1,4 +1,4 @@
-"""What a lesson is made of. Values only: `command` runs them."""
+"""What a lesson is made of. Values only: `running` plays them, and `comparing` their twins."""
 
 from __future__ import annotations
 
