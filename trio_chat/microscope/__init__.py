@@ -6,6 +6,6 @@ recorder is for all who `watch`, and `serving` opens two doors to it, `unix` and
 the lab's `acts` may also touch. `commands` are the other end: they find a server (`discovery`), ask
 it (`asking`) and draw or record what it says. `recording` is a file, or a page.
 
-Nothing of the chat imports this package; only commands and lessons do. It does nothing until somebody
-looks, and nothing again once nobody does.
+Nothing of the chat imports this package; only commands and lessons do. It does nothing until
+somebody looks, and nothing again once nobody does.
 """
