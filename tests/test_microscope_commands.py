@@ -303,6 +303,29 @@ async def test_a_recording_whose_name_is_no_unicode_has_a_page_as_well(
     assert "<title>" in await trio.Path(f"{file}.html").read_text()
 
 
+async def test_a_page_is_not_written_over_its_recording(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "party.jsonl"
+    await trio.to_thread.run_sync(Recording([Hello(0.0, 1, "3", "0", 1)]).write, file)
+    end = await ended("replay", str(file), "--to", str(file), environ=environ)
+    assert (end.code, end.out, end.err.count("\n")) == (2, "", 1)
+    assert len(Recording.read(file)) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this kernel has no full device")
+async def test_a_disk_that_is_full_is_named_in_one_line(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "party.jsonl"
+    await trio.to_thread.run_sync(Recording([Hello(0.0, 1, "3", "0", 1)]).write, file)
+    async with serving("--microscope", environ=environ):
+        for command in (("replay", str(file), "--to", "/dev/full"), ("record", "/dev/full")):
+            end = await ended(*command, environ=environ)
+            assert end.code == 2
+            assert "trio-chat: /dev/full: No space left on device\n" in end.err
+
+
 async def test_sockets_are_not_looked_for_in_a_relative_folder(
     environ: dict[str, str], tmp_path: Path
 ) -> None:

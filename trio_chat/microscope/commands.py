@@ -107,6 +107,8 @@ def run_replay(source: Path, to: Path | None) -> int:
     """Make a page of a recording; print where it is."""
     page = to or source.with_name(f"{source.name}.html")
     try:
+        if page.exists() and page.samefile(source):
+            return refuse(f"{page}: that is the recording, and would be no more")
         recording = Recording.read(source)
         if not len(recording):
             return refuse(f"{source}: there is nothing in it")
@@ -114,8 +116,8 @@ def run_replay(source: Path, to: Path | None) -> int:
         page.write_text(text, encoding="utf-8")
     except BadRecording as bad:
         return refuse(f"{source}: {bad}")
-    except OSError as error:
-        return refuse(f"{error.filename or source}: {error.strerror or error}")
+    except OSError as error:  # Where a disk is full, no name is said.
+        return refuse(f"{error.filename or page}: {error.strerror or error}")
     tell(str(page))
     return 0
 
