@@ -256,6 +256,21 @@ async def post(own: str, token: str, act: object) -> None:
         await read_until(stream, b" 200 ")
 
 
+async def test_a_recording_into_a_pipe_that_nobody_reads_ends_with_ctrl_c(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    async with (
+        serving("--microscope", environ=environ),
+        running("record", str(pipe), environ=environ) as recording,
+    ):
+        assert recording.stderr
+        await read_until(recording.stderr, b"Ctrl-C ends it")
+        recording.send_signal(signal.SIGINT)
+        assert (await end_of(recording)).code == 0
+
+
 async def test_a_recording_ends_after_its_seconds(environ: dict[str, str], tmp_path: Path) -> None:
     async with serving("--microscope", environ=environ):
         end = await ended("record", "--seconds", "0.1", str(tmp_path / "x"), environ=environ)

@@ -74,7 +74,9 @@ async def record(path: Path, file: Path, seconds: float) -> int:
 
 
 async def _write(file: Path, lines: bytes, answers: Answers, count: Count) -> None:
-    with file.open("wb") as out:  # A disk's hiccup delays nobody else here.
+    # To open a pipe that nobody reads takes for ever, and a signal has to end that, too.
+    opened = await trio.to_thread.run_sync(lambda: file.open("wb"), abandon_on_cancel=True)
+    with opened as out:  # A disk's hiccup delays nobody else here.
         while lines:
             out.write(lines)
             out.flush()
