@@ -91,6 +91,7 @@ def test_a_broken_lesson_is_red_and_leaves_nothing_when_checked() -> None:
 def test_a_broken_copy_says_at_its_end_what_is_red_and_which_file_to_mend(tmp_path: Path) -> None:
     done = lab("2", "--break", "--replay", str(tmp_path / "replay.html"))
     red = [line for line in done.stdout.splitlines() if line.startswith("  ✗")]
+    assert red
     assert red[: len(red) // 2] == red[len(red) // 2 :]
     assert "What do you expect?" not in done.stdout
     (copy,) = re.findall(r"--check --in (\S+)$", done.stdout, re.MULTILINE)

@@ -232,22 +232,15 @@ class Births(trio.abc.Instrument):
 
 
 async def test_what_happens_while_a_tree_is_written_is_told_after_it() -> None:
-    trees: list[list[Line]] = []
-
-    async def take(watcher: Watcher) -> None:
-        trees.append(await told(watcher))
-
     async with microscope() as looking, trio.open_nursery() as nursery:
         for number in range(LINES_A_TURN + 1):
             nursery.start_soon(live, f"{number}", name=f"{number}")
         await trio.testing.wait_all_tasks_blocked()
-        births = Births(nursery, during="takes")
+        births = Births(nursery, during="root")
         with looking.watch() as watcher:
             trio.lowlevel.add_instrument(births)
-            async with trio.open_nursery() as taking:
-                taking.start_soon(take, watcher, name="takes")
+            tree = await told(watcher)
             trio.lowlevel.remove_instrument(births)
-            (tree,) = trees
             later = await told_until(watcher, e="spawn", name=births.names[-1])
         nursery.cancel_scope.cancel(reason="enough")
     assert not any(line.get("name") == births.names[-1] for line in tree)
