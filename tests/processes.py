@@ -1,4 +1,4 @@
-"""The command as a process of its own: run to its end, or a server that runs until it is told.
+"""Processes: the command, run to its end; a server that runs until it is told; other programs.
 
 Readiness is read from standard output; nothing here waits for a time.
 """
@@ -10,11 +10,14 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import trio
 
 COMMAND = (sys.executable, "-m", "trio_chat")
+ROOT = Path(__file__).parent.parent
+PATIENCE = 60  # seconds for a program that takes a few
 HANG = 30  # Seconds after which a test that waits for a process has failed.
 
 HANDSHAKE = (
@@ -45,6 +48,19 @@ async def ended(*arguments: str, environ: dict[str, str] | None = None) -> Ended
             env=environ or {},
         )
     return Ended(process.returncode, process.stdout.decode(), process.stderr.decode())
+
+
+def run(*program: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a Python program in the checkout to its end; all that it says is in `stdout`."""
+    return subprocess.run(
+        [sys.executable, *program],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
 
 
 @dataclass(frozen=True)

@@ -4,34 +4,20 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from processes import ROOT, run
 
 from trio_chat.lessons import LESSONS
 
-ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 TESTS = "\n".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
 PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted(DOCS.rglob("*.md"))]
-PATIENCE = 60  # seconds, for what takes a few
 
 # What a browser fetches by itself, and so has to be in the site.
 FETCHED = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*\b(?:src|href)=.(https?:[^\"' >]*)")
 FETCHED_BY_STYLE = re.compile(r"(?:url\(|@import)[\s\"']*(https?:[^\"')]*)")
-
-
-def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
 
 
 def build(pages: Path, site: Path) -> subprocess.CompletedProcess[str]:

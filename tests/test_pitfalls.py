@@ -5,20 +5,17 @@ from __future__ import annotations
 import ast
 import json
 import re
-import subprocess
-import sys
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from processes import ROOT, run
 
-ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "docs/pitfalls"
 PAGE = (ROOT / "docs/pitfalls.md").read_text()
 PROGRAMS = sorted(FOLDER.glob("*.py"))
 WRONG = [path for path in PROGRAMS if path.stem.endswith("_wrong")]
-PATIENCE = 60  # seconds, for what takes less than one
 
 # What the rest of the folder may do as well; what these files alone may do is looked for.
 ALLOWED = 'lint.per-file-ignores = {"*" = ["D102", "D103", "T20", "TID251", "N999"]}'
@@ -41,18 +38,6 @@ def story_of(path: Path) -> Story:
         if name != "no":
             tools[name] = set(codes)
     return Story(int(facts.get("Exit code", 0)), facts["Says"], tools)
-
-
-def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
