@@ -51,7 +51,7 @@ async def leave_a_full_room(bench: Bench) -> None:
         history.gate.set()
         await trio.testing.wait_all_tasks_blocked()
         bench.show("everything that waited was read")
-        bench.expect("the last way in was closed, so the hub has ended", names(bench, "hub"), [])
+        bench.expect("the last way in was closed, and the hub has ended", names(bench, "hub"), [])
         bench.expect("nothing of the room is left", names(bench, "room"), [])
         bench.expect("no time has passed meanwhile", trio.current_time() - began, 0.0)
         await drain(bench, venue)
@@ -75,12 +75,12 @@ async def drain(bench: Bench, venue: Venue) -> None:
     await fay.say("bye")
     venue.server.drain()
     await trio.testing.wait_all_tasks_blocked()
-    bench.expect("eve has heard it", lines_of(eve), [*LINES, "bye"])
+    bench.expect("eve has heard the last word", lines_of(eve), [*LINES, "bye"])
     assert eve.ended is not None, "it is drained"
-    bench.expect("and then goodbye", int(eve.ended.code), 1001)
-    bench.expect("no time has passed", trio.current_time() - began, 0.0)
+    bench.expect("and was told goodbye behind it: 1001", int(eve.ended.code), 1001)
+    bench.expect("for all that, no time has passed", trio.current_time() - began, 0.0)
     hubs = [life.how.value for life in ended(bench.recording) if life.name == "hub green"]
-    bench.expect("both hubs ended by themselves", hubs, ["returned", "returned"])
+    bench.expect("each room's hub ended by itself", hubs, ["returned", "returned"])
 
 
 def names(bench: Bench, prefix: str) -> list[str]:
@@ -97,7 +97,7 @@ LESSON: Final = Lesson(
     key="5",
     question="Who closes the channel?",
     story=(
-        "Four people are in the room green when its history stops to answer. What ada says fills "
+        "Four people are in the room green when its history stops answering. What ada says fills "
         "the inbox, and everybody leaves. Then the history goes on."
     ),
     prediction=Prediction(

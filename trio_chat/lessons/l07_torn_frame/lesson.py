@@ -60,7 +60,7 @@ async def end_in_the_middle(bench: Bench) -> None:
         bob.tap.open()
         await trio.testing.wait_all_tasks_blocked()
         bench.expect("bob has his frame whole", refused[-1:], ["bob"])
-        bench.expect("then came the goodbye", ended(bob.guest), 1001)
+        bench.expect("then came the goodbye: 1001", ended(bob.guest), 1001)
         bench.expect("cem is still given time", members(bench), ["cem"])
 
         await trio.sleep_until(began + 5.0)
@@ -78,7 +78,7 @@ async def tear(bench: Bench, dan: Listener) -> None:
     bench.expect("dan's writer was cut off, and he is gone at once", members(bench), GREEN)
     dan.tap.open()
     await trio.testing.wait_all_tasks_blocked()
-    bench.expect("behind half a frame there was no goodbye", ended(dan.guest), 1006)
+    bench.expect("behind half a frame there was no goodbye: 1006", ended(dan.guest), 1006)
 
 
 async def drain(bench: Bench, venue: Venue, ada: Guest) -> float:
@@ -88,8 +88,8 @@ async def drain(bench: Bench, venue: Venue, ada: Guest) -> float:
     venue.server.drain()
     await trio.testing.wait_all_tasks_blocked()
     bench.show("0 seconds later")
-    bench.expect("ada, who reads, was told goodbye at once", ended(ada), 1001)
-    bench.expect("the others are given time", members(bench), ["bob", "cem"])
+    bench.expect("ada, who reads, was told goodbye at once: 1001", ended(ada), 1001)
+    bench.expect("bob and cem are given time", members(bench), ["bob", "cem"])
     return began
 
 
