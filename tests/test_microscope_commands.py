@@ -341,11 +341,12 @@ async def test_a_disk_that_is_full_is_named_in_one_line(
             assert "trio-chat: /dev/full: No space left on device\n" in end.err
 
 
-async def test_sockets_are_not_looked_for_in_a_relative_folder(
-    environ: dict[str, str], tmp_path: Path
+@pytest.mark.parametrize("folder", ["runtime", "/a/folder/that/is/not/there"])
+async def test_a_relative_or_missing_runtime_folder_counts_for_nothing(
+    folder: str, environ: dict[str, str], tmp_path: Path
 ) -> None:
-    relative = {**environ, "XDG_RUNTIME_DIR": "runtime"}
-    async with serving("--microscope", environ=relative) as server:
+    without = {**environ, "XDG_RUNTIME_DIR": folder}
+    async with serving("--microscope", environ=without) as server:
         assert sockets(tmp_path) == [f"{server.process.pid}.sock"]
         assert (await ended("tree", environ=environ)).code == 0
 

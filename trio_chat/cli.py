@@ -216,8 +216,10 @@ def _folders() -> list[Path]:
     """Return where a user's sockets may be: a new one below the first, others below any."""
     named = os.environ.get("XDG_RUNTIME_DIR")
     temporary = Path(tempfile.gettempdir())
-    # A relative one counts for nothing (so its specification), or it would depend on who asks.
-    return [Path(named), temporary] if named and os.path.isabs(named) else [temporary]
+    # A relative one counts for nothing (so its specification), or it would depend on who asks; and
+    # after `su` it may name one that was never made.
+    is_one = named and os.path.isabs(named) and os.path.isdir(named)
+    return [Path(named), temporary] if named and is_one else [temporary]
 
 
 # --- connect ---
