@@ -49,5 +49,6 @@ async def leave_rooms(bench: TwinBench) -> Mapping[str, int]:
     bench.mark("everybody says three lines and leaves")
     rooms = [asyncio.create_task(room(name, heard), name=f"room {name}") for name in ROOMS]
     await asyncio.gather(*rooms)
+    bench.mark("everybody has left")
     await settle()
     return {"heard": len(heard), "hubs": len(bench.orphans()), "rooms": len(ROOMS)}
