@@ -45,7 +45,7 @@ class Pool(ConnectionPool[Any]):
                 connection.invalidate()
             assert self.location is not None
             made: BaseConnection = self.connection_class(self.location, **self.connection_kwargs)
-            failure: RedisError | None = await nursery.start(_hold, made)
+            failure: RedisError | None = await nursery.start(_hold, made, name="redis: connection")
             if failure is not None:
                 raise failure
             self.made += 1
