@@ -331,6 +331,7 @@ async def test_whatever_fails_in_a_room_costs_that_room_alone(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fail() -> None:
+        await trio.lowlevel.checkpoint()
         raise RuntimeError("nobody thought of this")
 
     async with open_lobby() as lobby:
