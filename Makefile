@@ -51,7 +51,7 @@ check: $(VENV)/.tests $(VENV)/.docs  ## format, lint, types, layers and pages, w
 	@echo "== ruff format" && $(BIN)/ruff format --check $(SOURCES)
 	@echo "== ruff" && $(BIN)/ruff check $(SOURCES)
 	@echo "== flake8-async" && find $(SOURCES) -name '*.py' ! -path 'docs/pitfalls/*_wrong.py' \
-	  -exec $(BIN)/flake8-async $(ASYNC_RULES) {} +
+	  -print0 | xargs -0 -n 40 -P 2 $(BIN)/flake8-async $(ASYNC_RULES)
 	@echo "== mypy" && $(BIN)/mypy
 	@echo "== import-linter" && $(BIN)/lint-imports
 	@echo "== sphinx" && $(SITE)

@@ -27,7 +27,7 @@ def run_twin(lesson: Lesson, kind: Kind, request: Request) -> int:
     if twin is None:
         there = ", ".join(lesson.twins) or "none"
         return refuse(f"lesson {lesson.key} has no {kind} twin; it has {there}")
-    title = f"Lesson {lesson.key}, in asyncio ({kind}) · {lesson.question}"
+    title = f"In asyncio ({kind}): {lesson.title}"
     paper = Paper()
     paper.tell(wrap(title))
     asked = request.shown is not Shown.FINDINGS

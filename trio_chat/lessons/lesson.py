@@ -77,6 +77,11 @@ class Lesson:
     exercise: str | None = None
 
     @property
+    def title(self) -> str:
+        """The lesson's number and question, as plain text."""
+        return f"Lesson {self.key} · {self.question.replace('`', '')}"
+
+    @property
     def mutant(self) -> str:
         """The patch against the server's source that this lesson has to notice."""
         return files(self.package).joinpath("mutant.diff").read_text()

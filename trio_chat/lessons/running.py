@@ -26,7 +26,7 @@ PATIENCE: Final = 60  # seconds of the lesson's own clock, after which it is red
 
 def run_lesson(lesson: Lesson, request: Request) -> int:
     """Ask, run, answer; return the exit code."""
-    title = f"Lesson {lesson.key} · {lesson.question}"
+    title = lesson.title
     paper, asked = Paper(), request.shown is Shown.LESSON
     paper.tell(wrap(title))
     guess = None
