@@ -201,7 +201,9 @@ def _over(start: float, wanted: float) -> str:
 def _lives(spans: Sequence[Span], policy: Policy) -> str:
     lives = ", ".join(f"{span.seconds / GRID:g}" for span in spans)
     first, most = policy.first / GRID, policy.most / GRID
-    return f"with lives of {lives} and pauses from {first:g} to {most:g}"
+    patience = f"{policy.restarts} restarts and pauses from {first:g} to {most:g}"
+    healthy = policy.healthy / GRID
+    return f"lives of {lives}, healthy from {healthy:g}, {patience}"
 
 
 def _ticks(start: float, times: Sequence[float]) -> str:
