@@ -187,6 +187,14 @@ def test_a_file_that_is_no_solution_is_red_and_says_why(tmp_path: Path) -> None:
         assert wrong in " ".join(done.stdout.split())
 
 
+def test_a_file_of_another_kind_is_not_begun(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.txt"
+    done = lab("make", "--check", "--solution", mine)
+    assert done.returncode == 2
+    assert "a solution is a Python file" in done.stderr
+    assert not mine.exists()
+
+
 def test_what_has_no_solution_can_not_be_given_one(tmp_path: Path) -> None:
     for key in ("2", "all"):
         done = lab(key, "--check", "--solution", tmp_path / "mine.py")

@@ -12,6 +12,7 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from websockets.typing import Subprotocol
 
 from trio_chat.microscope.events import (
     Event,
+    Exited,
     Gauged,
     Hello,
     How,
@@ -617,6 +619,23 @@ def test_the_lines_where_a_task_ended_stand_beside_its_end(
     assert marked.get_attribute("data-line") == "130"
     choose(window, "hub green")
     assert window.all(".excerpt") == []
+
+
+def test_a_reason_that_is_long_is_whole_only_where_there_is_room(open_page: Open) -> None:
+    reason = "because " * 60
+    recording = recordings.cancelled_room()
+    recording.events = [
+        replace(event, reason=reason) if isinstance(event, ScopeChanged | Exited) else event
+        for event in recording
+    ]
+    window = open_page(recording)
+    window.press(Keys.END)
+    settle(window)
+    words = window.find("#map").text
+    assert "cancelled: “because because" in words
+    assert reason not in words
+    choose(window, "hub green")
+    assert facts(window)["reason"] == f"“{reason}”"
 
 
 def test_a_circle_of_tasks_is_no_tree_and_does_no_harm(browser: Browser, tmp_path: Path) -> None:

@@ -16,6 +16,9 @@ def begin(key: str, path: Path) -> bool:
         exercises = ", ".join(name for name, one in LESSONS.items() if one.exercise)
         refuse(f"--solution is for exercises: {exercises}")
         return False
+    if path.suffix != ".py":
+        refuse(f"{path}: a solution is a Python file, as in mine.py")
+        return False
     if not path.exists():
         try:
             path.write_text(beginning, encoding="utf-8")

@@ -74,11 +74,19 @@ export function whichOf(name) {
   return space > 0 ? name.slice(space + 1) : name;
 }
 
+const MOST = 100; // characters of a reason that has little room
+
+/** A text that is not too long for a map. */
+export function brief(text) {
+  return text.length > MOST ? `${text.slice(0, MOST).trimEnd()} …` : text;
+}
+
 /** The state of a cancel scope in words; "" where there is nothing to say. */
 export function scopeWords(scope, t, over) {
   if (scope === null) return "";
   const words = [];
-  if (scope.cancelled) words.push(scope.reason ? `cancelled: “${scope.reason}”` : "cancelled");
+  if (scope.cancelled)
+    words.push(scope.reason ? `cancelled: “${brief(scope.reason)}”` : "cancelled");
   else if (scope.deadline !== null && !over) words.push(`deadline ${since(scope.deadline - t)}`);
   if (scope.shield) words.push("shielded");
   return words.join(" · ");
