@@ -57,7 +57,8 @@ async def told_until(watcher: Watcher, **what: object) -> list[Line]:
 def instruments() -> list[Recorder]:
     """Find the recorders that Trio calls: only those can be removed. They are put back."""
     found = []
-    for each in [each for each in gc.get_objects() if isinstance(each, Recorder)]:
+    # By `type`: a weak proxy, of which anything may have made one, would ask what it stands for.
+    for each in [each for each in gc.get_objects() if issubclass(type(each), Recorder)]:
         try:
             trio.lowlevel.remove_instrument(each)
         except KeyError:
