@@ -86,7 +86,7 @@ async def main(count: int, port: int) -> None:
     """Run it all, until Ctrl-C."""
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(run_cluster, count, port)
+            nursery.start_soon(run_cluster, count, port, name="cluster")
             await anext(aiter(signals))
             say("ending")
             nursery.cancel_scope.cancel(reason="a signal")
@@ -182,7 +182,7 @@ async def running(name: str, command: Sequence[str], ready: str) -> AsyncIterato
     try:
         line = await _read_until(name, process, ready) if ready else ""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_watch, name, process)
+            nursery.start_soon(_watch, name, process, name=f"watching {name}")
             yield Program(name, process, line)
             nursery.cancel_scope.cancel(reason="nobody needs it any more")
     finally:
